@@ -1,0 +1,1 @@
+"""Warrener: a workload manager for science gateways and data pipelines."""

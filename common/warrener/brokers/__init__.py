@@ -1,0 +1,1 @@
+"""The brokers: one module each, behind `warrener.broker`."""

@@ -1,0 +1,122 @@
+"""Every deliberate error of Warrener, sorted by what the caller may do about it.
+
+    WarrenerError
+    ├── Refused                  the input is wrong: change it, repeating is useless
+    │   ├── InvalidWorkflow      a definition or its parameters; carries every problem found, not the first
+    │   ├── InvalidMessage       a message that cannot be read; it is parked
+    │   ├── Forged               a message whose signature or token does not hold; it is parked
+    │   ├── InvalidSettings      a setting; names the variable
+    │   ├── NotFound             a run, task, worker or parked message that does not exist
+    │   └── Conflict             the state of the thing does not allow what was asked
+    ├── Unavailable              something is away: repeat later, nothing accepted is lost
+    │   ├── BrokerUnavailable
+    │   │   └── Unroutable       no queue takes the message: declare one, then repeat
+    │   ├── StoreUnavailable
+    │   ├── GossipUnavailable
+    │   └── GatewayUnavailable
+    ├── Fenced                   somebody else owns the shard by now: stop at once, write nothing
+    ├── IllegalMove              a move that the table of states does not have; nothing was changed
+    └── TaskFailed               the work itself failed; carries the cause that retry rules look at
+
+A message says what is wrong, where, and what to do next. Foreign exceptions are translated where they enter and
+kept as the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+
+class WarrenerError(Exception):
+    """The root: whatever Warrener raises on purpose."""
+
+
+class Refused(WarrenerError):
+    """The input is wrong; repeating it unchanged is useless."""
+
+
+class InvalidWorkflow(Refused):
+    """A workflow definition, or the parameters of a run, cannot be accepted.
+
+    `problems` holds one sentence for each fault, each with its place (file:line where known).
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class InvalidMessage(Refused):
+    """A message cannot be read: malformed, of an unknown kind, or of a newer version."""
+
+
+class Forged(Refused):
+    """A message does not carry the proof it needs; whoever sent it may not do that."""
+
+
+class InvalidSettings(Refused):
+    """A setting is missing or wrong; the message names its variable."""
+
+
+class NotFound(Refused):
+    """What was asked for does not exist."""
+
+
+class Conflict(Refused):
+    """What was asked for exists, but its state does not allow this."""
+
+
+class Unavailable(WarrenerError):
+    """A part of the system is away; repeat later."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker cannot be reached, or did not confirm in time (the message may still have arrived)."""
+
+
+class Unroutable(BrokerUnavailable):
+    """The broker has no queue for this routing key; it did not keep the message."""
+
+
+class StoreUnavailable(Unavailable):
+    """The database cannot be reached; the transaction did not commit, as far as can be known."""
+
+
+class GossipUnavailable(Unavailable):
+    """The Serf agent cannot be reached, or refused the key."""
+
+
+class GatewayUnavailable(Unavailable):
+    """The gateway cannot be reached."""
+
+
+class Fenced(WarrenerError):
+    """A write carried an epoch that is no longer the shard's; nothing was written."""
+
+
+class IllegalMove(WarrenerError):
+    """The table of states has no such move."""
+
+
+class Cause(StrEnum):
+    """Why an attempt failed; retry rules choose by it."""
+
+    EXIT = "exit"  # the command ended with another code than 0, or by a signal
+    ERROR = "error"  # the function raised, or the command could not be started
+    TIMEOUT = "timeout"  # it ran longer than its timeout
+    STAGE = "stage"  # a source is missing or corrupt, a checksum differs, a disk is full
+    ENV = "env"  # the environment cannot be built
+    TEMPLATE = "template"  # a template met outputs it cannot use
+    LOST = "lost"  # its worker died or stopped answering
+    REFUSED = "refused"  # the worker may not or cannot do this (unknown function, path outside its roots)
+    CANCELLED = "cancelled"  # stopped on request
+
+
+class TaskFailed(WarrenerError):
+    """The work failed. `cause` is what retry rules look at, the message is what people read."""
+
+    def __init__(self, cause: Cause, message: str, *, exit_code: int | None = None) -> None:
+        self.cause = cause
+        self.exit_code = exit_code
+        super().__init__(message)

@@ -1,0 +1,1 @@
+"""The gossips: one module each, behind `warrener.gossip`."""

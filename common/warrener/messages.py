@@ -1,0 +1,399 @@
+"""What travels: every message, its versioned kind, and its check on entry.
+
+A body is JSON. Its kind travels twice: in the AMQP `type` property, for whoever routes, and as `kind` in the body,
+which is what counts. A reader ignores fields it does not know, so programs can be upgraded one at a time; a change that
+an old reader must not ignore gets a new number. `decode` is the only way in, `encode` the only way out.
+
+Batches are the rule: one message carries many submissions, orders, claims, answers or reports.
+
+Who may say what is proved, not believed: submissions carry an HMAC of the body, orders an Ed25519 signature of the body
+(`warrener.signing`), reports and heartbeats the claim token of each attempt they speak of.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from warrener.errors import Cause, InvalidMessage
+from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
+
+Json = Any
+"""A JSON value; outputs, parameters and arguments are nothing else."""
+
+RunIdText = Annotated[RunId, StringConstraints(pattern=r"^[0-9a-hjkmnp-tv-z]{16}$")]
+WorkerText = Annotated[WorkerName, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+BootText = Annotated[BootId, StringConstraints(pattern=r"^[0-9a-z]{1,32}$")]
+NameText = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
+Token = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+KeyText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+MAX_OUTPUT_BYTES = 64 * 1024
+"""The largest output of a task, as JSON; larger data is staged."""
+
+
+class Kind(StrEnum):
+    """The kinds of tasks, each served by a program of its own."""
+
+    ENV = "env"
+    STAGE = "stage"
+    JOB = "job"
+    CALL = "call"
+
+
+class Part(BaseModel):
+    """A part of a message: frozen, tolerant of fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Body(Part):
+    """A whole message body."""
+
+    KIND: ClassVar[str]
+
+
+class AttemptPart(Part):
+    """Whatever speaks of one attempt."""
+
+    run: RunIdText
+    n: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+
+    @property
+    def ref(self) -> AttemptRef:
+        return AttemptRef(self.run, self.n, self.attempt)
+
+    @property
+    def task(self) -> TaskRef:
+        return TaskRef(self.run, self.n)
+
+
+# ── from clients to the scheduler ────────────────────────────────────────────────────────────────────────────────
+
+
+class RunRequest(Part):
+    """One run asked for. The same `owner` and `key` always give the same run."""
+
+    key: KeyText
+    params: dict[str, Json] = {}
+    priority: int | None = Field(default=None, ge=0, le=9)
+    logical_time: AwareDatetime | None = None
+
+
+class Submit(Body):
+    """Runs of one workflow. Answered by `accepted/1` on `reply_to` after the commit, if that is set."""
+
+    KIND = "submit/1"
+    kind: Literal["submit/1"] = KIND
+    owner: NameText
+    workflow: dict[str, Json]
+    runs: list[RunRequest] = Field(min_length=1)
+
+
+class Acceptance(Part):
+    """What became of one request: a run (new, or the one of an earlier request with this key), or the problems."""
+
+    key: str
+    run: RunIdText | None = None
+    new: bool = True
+    problems: list[str] = []
+
+
+class Accepted(Body):
+    """The answer to `submit/1`, in the order of its runs; sent after the commit."""
+
+    KIND = "accepted/1"
+    kind: Literal["accepted/1"] = KIND
+    results: list[Acceptance]
+
+
+class CancelRuns(Body):
+    """Runs that are wanted gone. The same key and authority as a submission."""
+
+    KIND = "cancel/1"
+    kind: Literal["cancel/1"] = KIND
+    owner: NameText
+    runs: list[RunIdText] = Field(min_length=1)
+
+
+# ── from the scheduler to workers ────────────────────────────────────────────────────────────────────────────────
+
+
+class Order(AttemptPart):
+    """One task to do. `body` is the rendered section of its kind (see `warrener.workflows`).
+
+    `token` is set for direct calls only: the proof for (attempt, app). A claimed attempt gets its token by the grant.
+    """
+
+    task_name: str
+    workflow: str
+    task_kind: Kind
+    body: dict[str, Json]
+    priority: int = 4
+    timeout_s: float | None = None
+    lease_s: float = 30.0
+    weight: int = 1
+    on_lost: Literal["retry", "hold", "fail"] = "retry"
+    token: Token | None = None
+
+
+class Orders(Body):
+    """A bundle of orders, all claimed or all direct. The signature of the whole body is in the header `signature`."""
+
+    KIND = "orders/1"
+    kind: Literal["orders/1"] = KIND
+    issued_at: AwareDatetime
+    orders: list[Order] = Field(min_length=1)
+    claim: bool = True
+    """Whether each must be claimed before it starts. A redelivered message is claimed whatever this says."""
+
+
+class Grant(AttemptPart):
+    """The attempt is yours. `seq` is that of the claim: the lease counts from the sending of that claim."""
+
+    token: Token
+    seq: int
+
+
+class Refusal(AttemptPart):
+    """The attempt is not yours: drop the order."""
+
+    reason: str
+    seq: int
+
+
+class Receipt(AttemptPart):
+    """The report of a claimed attempt is committed; forget it. `applied` is false for late and strange ones."""
+
+    applied: bool
+
+
+class Stop(AttemptPart):
+    """Stop this attempt: cancelled, or no longer yours."""
+
+    reason: Literal["cancelled", "not yours"]
+
+
+class Extension(Part):
+    """The answer to one heartbeat: these attempts' leases begin anew at the sending of heartbeat `seq`."""
+
+    seq: int
+    attempts: list[AttemptPart]
+
+
+class Answers(Body):
+    """What an owner tells one worker. `boot` names the life of the worker it is meant for; others ignore grants,
+    refusals and extensions, but heed receipts (a spool outlives its boot) and stops.
+    """
+
+    KIND = "answers/1"
+    kind: Literal["answers/1"] = KIND
+    boot: BootText
+    grants: list[Grant] = []
+    refusals: list[Refusal] = []
+    receipts: list[Receipt] = []
+    stops: list[Stop] = []
+    extensions: list[Extension] = []
+
+
+class RollCall(Body):
+    """A scheduler asks every worker for a heartbeat now."""
+
+    KIND = "rollcall/1"
+    kind: Literal["rollcall/1"] = KIND
+
+
+# ── from workers to the scheduler ────────────────────────────────────────────────────────────────────────────────
+
+
+class Claim(AttemptPart):
+    """May I have this attempt? `token` is that of a direct order that turned out long or came again."""
+
+    token: Token | None = None
+
+
+class Claims(Body):
+    """Claims of one worker, to the shard of the first. `seq` counts this boot's claims messages."""
+
+    KIND = "claims/1"
+    kind: Literal["claims/1"] = KIND
+    worker: WorkerText
+    boot: BootText
+    site: NameText
+    seq: int
+    claims: list[Claim] = Field(min_length=1)
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, as its worker saw it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Report(AttemptPart):
+    """How one attempt ended. `token` is the claim token, or the direct order's token if it was never claimed."""
+
+    token: Token
+    outcome: Outcome
+    cause: Cause | None = None
+    message: str = Field(default="", max_length=16_384)
+    output: Json = None
+    exit_code: int | None = None
+    seconds: float = Field(default=0.0, ge=0)
+
+
+class Reports(Body):
+    """Reports of one worker, to the shard of the first. `boot` is the life in which these attempts ran."""
+
+    KIND = "reports/1"
+    kind: Literal["reports/1"] = KIND
+    worker: WorkerText
+    boot: BootText
+    reports: list[Report] = Field(min_length=1)
+
+
+class LogChunk(AttemptPart):
+    """A piece of what an attempt printed, at an offset (in characters) of its stream. Late or doubled is harmless."""
+
+    token: Token
+    stream: Literal["stdout", "stderr"]
+    offset: int = Field(ge=0)
+    text: str = Field(max_length=65_536)
+
+
+class Logs(Body):
+    """Log pieces of one worker, to the shard of the first. Not kept by the broker: what is lost is lost."""
+
+    KIND = "logs/1"
+    kind: Literal["logs/1"] = KIND
+    worker: WorkerText
+    boot: BootText
+    chunks: list[LogChunk] = Field(min_length=1)
+
+
+class Held(AttemptPart):
+    """An attempt that a worker holds, with its proof."""
+
+    token: Token
+
+
+class Heartbeat(Body):
+    """A worker is alive, and holds these attempts. To all schedulers; each answers for its own shards."""
+
+    KIND = "heartbeat/1"
+    kind: Literal["heartbeat/1"] = KIND
+    worker: WorkerText
+    boot: BootText
+    seq: int
+    task_kind: Kind
+    apps: list[NameText] = []
+    site: NameText
+    host: str
+    member: str | None = None
+    """The Serf member beside it, if there is one."""
+    slots: int = Field(ge=0)
+    free: int = Field(ge=0)
+    load: float = Field(default=0.0, ge=0)
+    state: Literal["up", "draining", "leaving"] = "up"
+    """`leaving` is the last heartbeat of a worker that stops as planned."""
+    attempts: list[Held] = []
+
+
+# ── between the other programs ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Wake(Body):
+    """Something was written for the owners of these shards: a run, an intent. A hint; they look by themselves too."""
+
+    KIND = "wake/1"
+    kind: Literal["wake/1"] = KIND
+    shards: list[int]
+
+
+class MemberSeen(Part):
+    """One member, as gossip sees it."""
+
+    name: str
+    status: Literal["alive", "leaving", "left", "failed"]
+    address: str = ""
+    tags: dict[str, str] = {}
+
+
+class Members(Body):
+    """What gossip says. `full`: these are all members, not only those that changed."""
+
+    KIND = "members/1"
+    kind: Literal["members/1"] = KIND
+    members: list[MemberSeen]
+    full: bool = False
+
+
+class Event(Part):
+    """Something happened to a run, or to a task if `n` is set."""
+
+    run: RunIdText
+    owner: str
+    key: str = ""
+    n: int | None = None
+    task: str | None = None
+    state: str
+    attempt: int | None = None
+    at: datetime
+    message: str = ""
+
+
+class Events(Body):
+    """What happened, in order within each run. Routing key `runs` or `tasks`. At least once: an event may come twice."""
+
+    KIND = "events/1"
+    kind: Literal["events/1"] = KIND
+    events: list[Event] = Field(min_length=1)
+
+
+_ALL: tuple[type[Body], ...] = (
+    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Members, Events,
+)  # fmt: skip
+KINDS: dict[str, type[Body]] = {body.KIND: body for body in _ALL}
+"""Every kind this version reads."""
+
+B = TypeVar("B", bound=Body)
+
+
+def encode(body: Body) -> bytes:
+    """Write a body; fields that have their default are left out, except its kind."""
+    fields = body.model_dump_json(exclude_defaults=True).encode()[1:]
+    return b'{"kind":"%s"%s%s' % (body.KIND.encode(), b"" if fields == b"}" else b",", fields)
+
+
+def decode(kind: str, raw: bytes, *expected: type[B]) -> B:
+    """Read and check a body of one of the expected types.
+
+    Raises InvalidMessage, saying what is wrong: another kind, a newer version of a known kind, or a malformed body.
+    """
+    for body in expected:
+        if body.KIND == kind:
+            try:
+                return body.model_validate_json(raw)
+            except ValidationError as error:
+                raise InvalidMessage(f"a malformed {kind} message: {_first_problem(error)}") from error
+    raise InvalidMessage(_unknown(kind, expected))
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(step) for step in first["loc"]) or "the body"
+    return f"{place}: {first['msg']}"
+
+
+def _unknown(kind: str, expected: tuple[type[Body], ...]) -> str:
+    name, _, version = kind.partition("/")
+    known = {body.KIND.partition("/")[0]: body.KIND for body in expected}
+    if name in known and version.isdigit():
+        return f"a {kind} message: this program reads {known[name]}; upgrade it, then replay the message"
+    return f"a message of kind {kind or '(none)'} does not belong here; expected {', '.join(sorted(known.values()))}"

@@ -1,0 +1,1 @@
+"""What every program needs to run: serving, signals, logs."""

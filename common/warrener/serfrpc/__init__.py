@@ -1,0 +1,1 @@
+"""An asyncio client of Serf's RPC protocol."""

@@ -1,0 +1,116 @@
+"""Settings: read once, in main(), from the environment; frozen, and passed down.
+
+Every field is the variable `WARRENER_<FIELD>`. Nothing else in the library reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from warrener.errors import InvalidSettings
+from warrener.ids import is_name
+
+
+def _host() -> str:
+    name = re.sub(r"[^a-z0-9-]+", "-", platform.node().lower()).strip("-")[:40]
+    return name or "localhost"
+
+
+class Settings(BaseSettings):
+    """What a program is told from outside."""
+
+    model_config = SettingsConfigDict(env_prefix="WARRENER_", frozen=True, extra="ignore")
+
+    state: Path = Field(default_factory=lambda: Path.home() / ".local/state/warrener")
+    """The folder of everything that this deployment keeps on this host, unless told otherwise below."""
+    broker: str = "memory://"
+    """`amqp://user:password@host:port/vhost`, or `memory://` within one process."""
+    store: str = ""
+    """`postgresql://user:password@host:port/database` or `sqlite:///path`; empty: `<state>/warrener.db`."""
+    gossip: str = "static://"
+    """`serf://[key@]host:port`: the RPC address of the agent beside this program; `static://`: no gossip."""
+    keys: Path | None = None
+    """The folder of the deployment's keys; default `<state>/keys`."""
+    listen: str = ""
+    """Where the gateway listens: `unix:/path` (default `<state>/gateway.sock`) or `http://host:port`."""
+    gateway: str = ""
+    """Where clients find the gateway; default: where it listens."""
+    token: str = ""
+    """The bearer token of the gateway; TCP is refused without one."""
+    site: str = "local"
+    """The name of the place whose file system this worker shares."""
+    site_root: Path | None = None
+    """The site's folder on this host; default `<state>/site`."""
+    stage_roots: tuple[Path, ...] = ()
+    """Folders outside the site that `file:` sources and destinations may lie in; default: the current folder."""
+    stage_hosts: tuple[str, ...] = ()
+    """Hosts (`host` or `host:port`) with private addresses that staging may fetch from."""
+    secrets: Path | None = None
+    """The folder of secrets, a file each; `secret://name` reads it at launch. Default `<state>/secrets`."""
+    worker: str = ""
+    """This worker's name; default `<kind>-<host>`. Two live workers must not share one."""
+    host: str = Field(default_factory=_host)
+    """This host's name, as shown to people."""
+    slots: int = Field(default_factory=lambda: max(2, os.cpu_count() or 2), ge=1, le=100_000)
+    """What a worker takes at a time. More: better use of idle waiting; too many: the host swaps."""
+    shards: int = Field(default=64, ge=1, le=1024)
+    """Fixed when the deployment is made. More: finer spreading over schedulers, more queues."""
+    lease: timedelta = timedelta(seconds=30)
+    """The default lease. Longer: outlives longer outages; the work of a dead worker waits as long."""
+    order_timeout: timedelta = timedelta(seconds=60)
+    """How long an order may lie unclaimed before it is released anew."""
+    shard_lease: timedelta = timedelta(seconds=10)
+    """How long a silent scheduler keeps its shards."""
+    stop_timeout: timedelta = timedelta(seconds=20)
+    """How long a program may take to stop after SIGTERM."""
+
+    @field_validator("worker", "site")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if value and not is_name(value):
+            raise ValueError("a name has 1 to 64 of a-z, 0-9 and -, and begins and ends without -")
+        return value
+
+    @classmethod
+    def read(cls, **given: object) -> Self:
+        """Read the environment; `given` values win. Raises InvalidSettings, naming each variable."""
+        try:
+            return cls(**given)  # type: ignore[arg-type] - pydantic checks them
+        except ValidationError as error:
+            problems = [
+                f"WARRENER_{'_'.join(str(step) for step in problem['loc'][:1]).upper()}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            ]
+            raise InvalidSettings("\n".join(problems)) from error
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"sqlite:///{self.state / 'warrener.db'}"
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.keys or self.state / "keys"
+
+    @property
+    def site_folder(self) -> Path:
+        return self.site_root or self.state / "site"
+
+    @property
+    def secrets_folder(self) -> Path:
+        return self.secrets or self.state / "secrets"
+
+    @property
+    def listen_url(self) -> str:
+        return self.listen or f"unix:{self.state / 'gateway.sock'}"
+
+    @property
+    def gateway_url(self) -> str:
+        return self.gateway or self.listen_url

@@ -1,0 +1,1 @@
+"""The stores: one code for PostgreSQL and SQLite, behind `warrener.store`."""

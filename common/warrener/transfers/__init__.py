@@ -1,0 +1,1 @@
+"""The transfers: one module each, behind `warrener.transfer`."""
