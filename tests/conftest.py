@@ -1,0 +1,62 @@
+"""The real servers of the tests: private, started when the first test asks, ended with the session."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.postgresql import PostgreSQLServer
+from fleet.rabbitmq import RabbitMQNode
+from fleet.serf import SerfAgent
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
+    """Lend one RabbitMQ node to all tests; who kills or freezes it brings it back."""
+    node = RabbitMQNode(tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def amqp_url(rabbitmq: RabbitMQNode) -> str:
+    """Give the test a virtual host of its own: no queue of another test is there."""
+    return rabbitmq.fresh_vhost()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """Lend one PostgreSQL server to all tests."""
+    # Not under pytest's own folder, which only this user may enter: PostgreSQL does not run as root.
+    with tempfile.TemporaryDirectory(prefix="warrener-postgresql-") as folder:
+        server = PostgreSQLServer(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQLServer) -> Iterator[str]:
+    """Give the test an empty database of its own."""
+    url = postgresql.create_database()
+    yield url
+    postgresql.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def serf_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SerfAgent]:
+    """Lend one Serf agent, alone in its cluster, to all tests; who changes its tags changes them back."""
+    agent = SerfAgent(tmp_path_factory.mktemp("serf"), "warren-1", profile="local")
+    try:
+        agent.start()
+        yield agent
+    finally:
+        agent.stop()
