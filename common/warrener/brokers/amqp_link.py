@@ -1,0 +1,149 @@
+"""One connection to RabbitMQ that is made again, for ever, whenever it is lost.
+
+The library has a self-restoring connection of its own. It is not used: when its restoring of a channel fails
+once (a queue declared with other arguments, say), the consumer is gone for good while the connection still
+looks healthy. Here the rule is plain: whatever breaks, drop the whole connection and build everything anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractConnection
+from yarl import URL
+
+from warrener.brokers.amqp_errors import FAILURES, explain
+from warrener.errors import BrokerUnavailable
+
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 5.0
+_CLOSE_TIMEOUT_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+# It writes a line for each try of an outage; ours is one per outage.
+logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
+
+T = TypeVar("T")
+
+
+class Link(Generic[T]):
+    """A connection, and the thing that `prepare` makes on it (a channel, say) each time it comes up.
+
+    `run` is its life and belongs into a task; everything else may be called at any time.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        name: str,
+        heartbeat_s: int,
+        timeout_s: float,
+        prepare: Callable[[AbstractConnection], Awaitable[T]],
+    ) -> None:
+        self.where = f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
+        self._url = url.update_query(heartbeat=str(heartbeat_s), name=name)
+        self._name = name
+        self._timeout_s = timeout_s
+        self._prepare = prepare
+        self._thing: T | None = None
+        self._up = asyncio.Event()
+        self._lost: asyncio.Future[str] | None = None
+        self._why = "not connected yet"
+        self._failures = 0
+
+    @property
+    def up(self) -> bool:
+        return self._up.is_set()
+
+    async def get(self) -> T:
+        """Wait until the connection is up; return what was prepared on it. The caller limits the time."""
+        while self._thing is None:
+            await self._up.wait()
+        return self._thing
+
+    def unavailable(self) -> BrokerUnavailable:
+        """Return the error for whoever could not wait any longer."""
+        return BrokerUnavailable(f"no connection to the broker at {self.where}: {self._why}")
+
+    def drop(self, why: str) -> None:
+        """Give up the present connection because something on it does not work; a new one follows."""
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(why)
+
+    async def run(self) -> None:
+        """Connect, and connect again, until cancelled."""
+        while True:
+            try:
+                await self._live()
+            except asyncio.CancelledError as error:
+                if _cancelled_by_us():
+                    raise
+                self._went_down(
+                    explain(error)
+                )  # the library cancels its own waiters when a connection breaks
+            except (BrokerUnavailable, *FAILURES) as error:
+                self._went_down(explain(error))
+            except Exception as error:  # a surprise must not end the reconnecting
+                log.exception(
+                    "broker connection failed unexpectedly", broker=self.where, connection=self._name
+                )
+                self._went_down(explain(error))
+            await asyncio.sleep(self._delay_s())
+
+    async def _live(self) -> None:
+        """Live through one connection, from its making to its loss."""
+        async with asyncio.timeout(self._timeout_s):
+            connection = await aio_pika.connect(self._url)
+        try:
+            self._lost = lost = asyncio.get_running_loop().create_future()
+            connection.close_callbacks.add(lambda _, error: self._lose(lost, error))
+            async with asyncio.timeout(self._timeout_s):
+                self._thing = await self._prepare(connection)
+            self._came_up()
+            raise BrokerUnavailable(await lost)
+        finally:
+            self._thing = None
+            self._up.clear()
+            await _close(connection)
+
+    @staticmethod
+    def _lose(lost: asyncio.Future[str], error: BaseException | None) -> None:
+        if not lost.done():
+            lost.set_result(explain(error) if error else "the broker closed the connection")
+
+    def _came_up(self) -> None:
+        if self._failures:
+            log.info("broker is back", broker=self.where, connection=self._name)
+        self._failures = 0
+        self._up.set()
+
+    def _went_down(self, why: str) -> None:
+        self._why = why
+        self._failures += 1
+        if self._failures == 1:
+            log.warning("broker is away, retrying", broker=self.where, connection=self._name, why=why)
+
+    def _delay_s(self) -> float:
+        # Spread by name, so that a fleet does not come back all at once.
+        spread = 0.75 + zlib.crc32(self._name.encode()) % 1000 / 2000
+        return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 10)) * spread
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with suppress(*FAILURES):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await connection.close()
+
+
+def _cancelled_by_us() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

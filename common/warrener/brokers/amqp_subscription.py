@@ -1,0 +1,246 @@
+"""A flow of deliveries over a RabbitMQ channel, which is opened anew when it, or its connection, is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from warrener.broker import Delivery, Queue
+from warrener.brokers.amqp_errors import FAILURES, explain
+from warrener.brokers.amqp_link import Link
+from warrener.brokers.amqp_topology import declare_queues, open_channel
+from warrener.errors import BrokerUnavailable
+
+_RETRY_DELAY_S = 1.0
+_CLOSE_TIMEOUT_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class AmqpSubscription:
+    """Made by `RabbitMQ.subscribe`. A call concerns the channel of its time: an older one's tags are void."""
+
+    def __init__(
+        self, link: Link[AbstractConnection], queues: Sequence[Queue], *, prefetch: int, timeout_s: float
+    ) -> None:
+        self._link = link
+        self._queues = {queue.name: queue for queue in queues}
+        self._prefetch = prefetch
+        self._timeout_s = timeout_s
+        self._channel: AbstractChannel | None = None
+        self._consumed: dict[str, str] = {}  # consumer tag → queue
+        self._arrived: deque[DeliveredMessage] = deque()
+        self._unsettled: dict[int, None] = {}  # tags that were taken, ascending
+        self._lock = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._paused = False
+        self._closed = False
+        self._first_try: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._run(), name=f"subscription to {', '.join(self._queues)}")
+
+    async def started(self) -> None:
+        """Wait for the first try to declare and consume; raises what was wrong with it."""
+        await asyncio.shield(self._first_try)
+
+    async def take(self, limit: int) -> Sequence[Delivery]:
+        while True:
+            if self._closed:
+                raise BrokerUnavailable("this subscription was closed")
+            count = min(limit, len(self._arrived), self._prefetch - len(self._unsettled))
+            if count > 0:
+                return [self._hand_out(self._arrived.popleft()) for _ in range(count)]
+            self._news.clear()
+            await self._news.wait()
+
+    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+        await self._finish(deliveries, requeue=False)
+
+    async def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        await self._finish(deliveries, requeue=True)
+
+    async def pause(self) -> None:
+        self._paused = True
+        with suppress(*FAILURES):  # a channel that breaks gives everything back by itself
+            async with asyncio.timeout(self._timeout_s), self._lock:
+                if self._channel is not None:
+                    await self._stop_consuming(self._channel)
+
+    async def resume(self) -> None:
+        self._paused = False
+        with suppress(*FAILURES):
+            async with asyncio.timeout(self._timeout_s), self._lock:
+                if self._channel is not None and not self._consumed:
+                    await self._start_consuming(self._channel)
+
+    async def close(self) -> None:
+        self._closed = True
+        self._news.set()
+        self._life.cancel()
+        await asyncio.wait([self._life])
+
+    # ── the life of the channel ─────────────────────────────────────────────────────────────────────────
+
+    async def _run(self) -> None:
+        while True:
+            connection = await self._link.get()
+            try:
+                await self._live(connection)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # otherwise the library cancelled its own waiters, because the connection broke
+            except (BrokerUnavailable, *FAILURES) as error:
+                self._tell_failure(error)
+                if isinstance(error, TimeoutError):
+                    self._link.drop("a channel could not be opened in time")
+                await asyncio.sleep(_RETRY_DELAY_S)
+            except Exception:  # a surprise must not end the subscription
+                log.exception("subscription failed unexpectedly", queues=list(self._queues))
+                await asyncio.sleep(_RETRY_DELAY_S)
+
+    async def _live(self, connection: AbstractConnection) -> None:
+        """Open a channel, declare, consume, and return when the channel is of no use any more."""
+        self._broken.clear()
+        channel: AbstractChannel | None = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                channel = await open_channel(connection)
+                channel.closing.add_done_callback(lambda _: self._broken.set())
+                channel.on_consumer_cancel_callbacks.add(lambda _: self._broken.set())
+                await declare_queues(channel, self._queues.values())
+                await channel.basic_qos(prefetch_count=self._prefetch)
+                async with self._lock:
+                    self._channel = channel
+                    if not self._paused:
+                        await self._start_consuming(channel)
+            self._tell_success()
+            await self._broken.wait()
+        finally:
+            self._channel = None
+            self._consumed.clear()
+            self._arrived.clear()
+            self._unsettled.clear()
+            self._news.set()  # there may be room again
+            if channel is not None:
+                await self._leave(channel)
+
+    async def _leave(self, channel: AbstractChannel) -> None:
+        """Close a channel: the unsettled go back. An exclusive queue goes with its subscription."""
+        with suppress(*FAILURES):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                if self._closed and not channel.is_closed:
+                    for queue in self._queues.values():
+                        if queue.exclusive:
+                            await channel.queue_delete(queue.name)
+                await channel.close()
+
+    async def _start_consuming(self, channel: AbstractChannel) -> None:
+        for name in self._queues:
+            answer = await channel.basic_consume(name, self._on_delivery)
+            self._consumed[answer.consumer_tag or ""] = name
+
+    async def _stop_consuming(self, channel: AbstractChannel) -> None:
+        for tag in list(self._consumed):
+            await channel.basic_cancel(tag)
+        self._consumed.clear()
+        while self._arrived:
+            number = self._arrived.pop().delivery_tag or 0
+            await channel.basic_nack(number, requeue=True, wait=False)
+
+    async def _on_delivery(self, message: DeliveredMessage) -> None:
+        if message.channel is self._channel:
+            self._arrived.append(message)
+            self._news.set()
+
+    # ── settling ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _finish(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
+        tags = [delivery.tag for delivery in deliveries]
+        # The lock keeps the order on the wire: "all up to 5" after "all up to 8" would close the channel.
+        async with self._lock:
+            channel = self._channel
+            numbers = {
+                tag.number
+                for tag in tags
+                if isinstance(tag, _Tag) and tag.channel is channel and tag.number in self._unsettled
+            }
+            if channel is None or not numbers:
+                return
+            with suppress(*FAILURES):  # the channel is gone, and everything unsettled with it
+                await self._finish_numbers(channel, numbers, requeue=requeue)
+        self._news.set()
+
+    async def _finish_numbers(self, channel: AbstractChannel, numbers: set[int], *, requeue: bool) -> None:
+        prefix = []
+        for number in self._unsettled:  # in ascending order
+            if number not in numbers:
+                break
+            prefix.append(number)
+        if prefix:
+            await _answer(channel, prefix[-1], multiple=len(prefix) > 1, requeue=requeue)
+            for number in prefix:
+                self._unsettled.pop(number, None)
+        for number in sorted(numbers.difference(prefix)):
+            await _answer(channel, number, multiple=False, requeue=requeue)
+            self._unsettled.pop(number, None)
+
+    def _hand_out(self, message: DeliveredMessage) -> Delivery:
+        number = message.delivery_tag or 0
+        self._unsettled[number] = None
+        properties = message.header.properties
+        headers = properties.headers
+        return Delivery(
+            self._consumed.get(message.consumer_tag or "", ""),
+            message.exchange or "",
+            message.routing_key or "",
+            properties.message_type or "",
+            message.body,
+            properties.message_id or "",
+            bool(message.redelivered),
+            properties.priority or 0,
+            properties.reply_to,
+            properties.correlation_id,
+            {key: _text(value) for key, value in headers.items()} if headers else {},
+            _Tag(message.channel, number),
+        )
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _tell_success(self) -> None:
+        if not self._first_try.done():
+            self._first_try.set_result(None)
+
+    def _tell_failure(self, error: BaseException) -> None:
+        if isinstance(error, BrokerUnavailable) and not self._first_try.done():
+            self._first_try.set_exception(error)
+        else:
+            log.warning("cannot consume, retrying", queues=list(self._queues), why=explain(error))
+
+
+class _Tag:
+    """A delivery's number means something on its own channel only."""
+
+    __slots__ = ("channel", "number")
+
+    def __init__(self, channel: AbstractChannel, number: int) -> None:
+        self.channel = channel
+        self.number = number
+
+
+async def _answer(channel: AbstractChannel, number: int, *, multiple: bool, requeue: bool) -> None:
+    if requeue:
+        await channel.basic_nack(number, multiple=multiple, requeue=True, wait=False)
+    else:
+        await channel.basic_ack(number, multiple=multiple, wait=False)
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,37 @@
+"""What every broker checks before it publishes, and says when it could not."""
+
+from __future__ import annotations
+
+from warrener.broker import MAX_BODY_BYTES, MAX_PRIORITY, Message
+from warrener.errors import BrokerUnavailable, Refused, Unroutable
+from warrener.topology import EXCHANGES
+
+
+def check_publishable(message: Message) -> None:
+    """Raise Refused for what no broker of ours takes."""
+    if len(message.body) > MAX_BODY_BYTES:
+        raise Refused(
+            f"a {message.kind} message of {len(message.body)} bytes; at most {MAX_BODY_BYTES} are published: "
+            "stage the data and send a reference"
+        )
+    if message.exchange and message.exchange not in EXCHANGES:
+        raise Refused(f"there is no exchange {message.exchange!r}; it is one of {', '.join(EXCHANGES)}")
+    if not 0 <= message.priority <= MAX_PRIORITY:
+        raise Refused(f"a {message.kind} message of priority {message.priority}; it is 0 to {MAX_PRIORITY}")
+
+
+def unroutable(message: Message) -> Unroutable:
+    """Return the error for a mandatory message that no queue takes."""
+    where = message.exchange or "the default exchange"
+    return Unroutable(
+        f"no queue takes a {message.kind} message from {where} with the key {message.routing_key!r}"
+    )
+
+
+def refused_by_full_queue(message: Message) -> BrokerUnavailable:
+    """Return the error for a message that a queue at its `max_length` refused; other queues may have it."""
+    where = message.exchange or "the default exchange"
+    return BrokerUnavailable(
+        f"a queue is full and refused a {message.kind} message from {where}, key {message.routing_key!r}; "
+        "see why its consumer is slow"
+    )

@@ -1,0 +1,168 @@
+"""RabbitMQ, as `warrener.broker` wants it.
+
+Two connections: the broker blocks those that publish when it runs out of memory or disk, and consuming and
+settling must go on then. Publishing uses one channel with confirms, with many messages in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Self, TypeVar
+
+from aio_pika.abc import AbstractConnection
+from aiormq import spec
+from aiormq.channel import Channel
+from aiormq.exceptions import DeliveryError, PublishError
+from yarl import URL
+
+from warrener.broker import Message, Queue
+from warrener.brokers.amqp_errors import explain, translated
+from warrener.brokers.amqp_link import Link
+from warrener.brokers.amqp_subscription import AmqpSubscription
+from warrener.brokers.amqp_topology import declare_exchanges, declare_queues, open_channel
+from warrener.brokers.publishing import check_publishable, refused_by_full_queue, unroutable
+from warrener.errors import BrokerUnavailable
+
+T = TypeVar("T")
+
+
+class RabbitMQ:
+    """A connection to RabbitMQ that heals by itself; made by `connect`."""
+
+    def __init__(self, url: str, *, name: str, timeout_s: float, heartbeat_s: int) -> None:
+        parsed = URL(url)
+        self._timeout_s = timeout_s
+        self._publishing: Link[Channel] = Link(
+            parsed,
+            name=f"{name} publish",
+            heartbeat_s=heartbeat_s,
+            timeout_s=timeout_s,
+            prepare=self._prepare_publishing,
+        )
+        self._consuming: Link[AbstractConnection] = Link(
+            parsed,
+            name=f"{name} consume",
+            heartbeat_s=heartbeat_s,
+            timeout_s=timeout_s,
+            prepare=_prepare_consuming,
+        )
+        self._subscriptions: list[AmqpSubscription] = []
+        self._closed = False
+        self._lives = [
+            asyncio.create_task(self._publishing.run(), name=f"broker connection {name} publish"),
+            asyncio.create_task(self._consuming.run(), name=f"broker connection {name} consume"),
+        ]
+
+    @classmethod
+    def connect(cls, url: str, *, name: str, timeout_s: float = 10.0, heartbeat_s: int = 5) -> Self:
+        """Begin to connect, and go on for ever: an outage is logged once, and ends by itself.
+
+        `timeout_s`: how long a call waits for the broker. `heartbeat_s`: a frozen broker is noticed after three
+        of these and three seconds; smaller values cost a little traffic.
+        """
+        return cls(url, name=name, timeout_s=timeout_s, heartbeat_s=heartbeat_s)
+
+    async def declare(self, queues: Iterable[Queue]) -> None:
+        with translated(f"declaring queues at {self._consuming.where}"):
+            connection = await self._wait_for(self._consuming)
+            async with asyncio.timeout(self._timeout_s):
+                # A channel of its own: the broker closes it when a queue differs.
+                channel = await open_channel(connection)
+                try:
+                    await declare_queues(channel, queues)
+                finally:
+                    await channel.close()
+
+    async def publish(self, message: Message) -> None:
+        check_publishable(message)
+        with translated(f"publishing a {message.kind} message at {self._publishing.where}"):
+            channel = await self._wait_for(self._publishing)
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await channel.basic_publish(
+                        message.body,
+                        exchange=message.exchange,
+                        routing_key=message.routing_key,
+                        properties=_properties(message),
+                        mandatory=message.mandatory,
+                        wait=False,
+                    )
+            except PublishError as error:
+                raise unroutable(message) from error
+            except DeliveryError as error:
+                raise refused_by_full_queue(message) from error
+
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> AmqpSubscription:
+        """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
+
+        With the broker away, it returns after a while all the same: deliveries come when the broker does.
+        """
+        self._check_open()
+        subscription = AmqpSubscription(self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s)
+        self._subscriptions.append(subscription)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await subscription.started()
+        except TimeoutError:
+            pass
+        except BaseException:
+            self._subscriptions.remove(subscription)
+            await subscription.close()
+            raise
+        return subscription
+
+    async def ready(self) -> bool:
+        return self._publishing.up and self._consuming.up
+
+    async def close(self) -> None:
+        self._closed = True
+        while self._subscriptions:
+            await self._subscriptions.pop().close()
+        for life in self._lives:
+            life.cancel()
+        await asyncio.wait(self._lives)
+
+    async def _prepare_publishing(self, connection: AbstractConnection) -> Channel:
+        await declare_exchanges(connection)
+        channel = await open_channel(connection, confirms=True)
+        # The broker closes the channel when an exchange was deleted: a new connection declares it again.
+        channel.closing.add_done_callback(lambda closing: self._publishing.drop(_why_closed(closing)))
+        return channel
+
+    async def _wait_for(self, link: Link[T]) -> T:
+        self._check_open()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await link.get()
+        except TimeoutError:
+            raise link.unavailable() from None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BrokerUnavailable("this connection to the broker was closed")
+
+
+async def _prepare_consuming(connection: AbstractConnection) -> AbstractConnection:
+    await declare_exchanges(connection)
+    return connection
+
+
+def _why_closed(closing: asyncio.Future[None]) -> str:
+    error = None if closing.cancelled() else closing.exception()
+    return explain(error) if error else "the channel for publishing was closed"
+
+
+def _properties(message: Message) -> spec.Basic.Properties:
+    expires = message.expires
+    return spec.Basic.Properties(
+        message_type=message.kind,
+        content_type="application/json",
+        message_id=message.message_id,
+        priority=message.priority,
+        delivery_mode=2 if message.durable else 1,
+        expiration=None if expires is None else str(int(expires.total_seconds() * 1000)),
+        reply_to=message.reply_to,
+        correlation_id=message.correlation_id,
+        headers=dict(message.headers) or None,
+    )
