@@ -1,7 +1,7 @@
 """A child process in a session of its own, with its output in a log file.
 
-Everything here blocks, so that pytest fixtures and scripts can use it alike; `aside` makes an async context manager
-of a server. A process ends together with its descendants, found by their parents' ids.
+Everything here blocks, so that pytest fixtures and scripts can use it alike; `aside` makes an async context
+manager of a server. A process ends together with its descendants, found by their parents' ids.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Process:
         return self._child.poll()
 
     def wait_until(self, ready: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
-        """Wait until `ready` is true; FleetError, with the end of the log, if the process ends or time runs out."""
+        """Wait until `ready` is true; FleetError, with the end of the log, if it ends or time runs out."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.running:

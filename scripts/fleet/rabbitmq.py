@@ -56,7 +56,7 @@ class RabbitMQNode:
 
     def stop(self) -> None:
         if self._node is not None and self._node.running:
-            # Straight to the Erlang machine too, which then closes in order: its shell wrapper would only wait.
+            # Straight to the Erlang machine, which then closes in order: its shell wrapper would only wait.
             self._node.send(signal.SIGCONT)
             self._node.send(signal.SIGTERM)
             self._node.stop(grace_s=20.0)
