@@ -8,17 +8,21 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from warrener.messages import Json
+if TYPE_CHECKING:
+    from warrener.messages import Json
 
 MAX_RENDERED = 1024 * 1024
 """How many characters all templates of one section may produce together, intermediate values included."""
 MAX_VALUE_DEPTH = 64
+_LONGEST_NUMBER = 40
+_MOST_DIGITS = 15
 
 _DATE_FORMAT = re.compile(r"(?:%[YmdHMSjyUVGuab%]|[^%]){1,64}")
 
 
-class TemplateProblem(ValueError):
+class TemplateProblem(ValueError):  # noqa: N818 - a finding about what somebody wrote, collected like Problem
     """A template cannot be accepted, or cannot be rendered; the message says why."""
 
 
@@ -120,19 +124,19 @@ def _end(value: Json, name: str, place: int) -> Json:
 
 
 def _whole(value: Json) -> int:
-    if isinstance(value, str) and len(value) > 20:
+    if isinstance(value, str) and len(value) > _LONGEST_NUMBER:
         raise TemplateProblem("the text is too long for a number")
     return int(value)
 
 
 def _plain(value: Json) -> float:
-    if isinstance(value, str) and len(value) > 40:
+    if isinstance(value, str) and len(value) > _LONGEST_NUMBER:
         raise TemplateProblem("the text is too long for a number")
     return float(value)
 
 
 def _round(value: Json, digits: Json = 0) -> Json:
-    if isinstance(value, str) or not isinstance(digits, int) or not 0 <= digits <= 15:
+    if isinstance(value, str) or not isinstance(digits, int) or not 0 <= digits <= _MOST_DIGITS:
         raise TemplateProblem("the filter 'round' needs a number, and 0 to 15 digits")
     return round(value, digits) if digits else round(value)
 

@@ -1,4 +1,4 @@
-"""Problems of what a person wrote: each with its place, in plain words, with the nearest thing that was meant."""
+"""Problems of what a person wrote: each with its place, in plain words, with the nearest known word."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from warrener.messages import Json
+if typing.TYPE_CHECKING:
+    from warrener.messages import Json
 
 Path = tuple[str | int, ...]
 """Where something stands in a JSON value: the keys and positions that lead to it."""
 
 MAX_DEPTH = 64
+_SHORT = 40
+_ITEMS_AT = 3
 """The deepest nesting of a definition or a parameter."""
 _MAX_LISTED = 50
 
@@ -37,6 +40,12 @@ def join(path: Iterable[object]) -> str:
     return text
 
 
+def as_written(path: Path) -> Path:
+    """Turn a place in a section into the place where people wrote it: `stage` is the list of its items."""
+    is_item = len(path) > _ITEMS_AT and path[0] == "tasks" and path[2 : _ITEMS_AT + 1] == ("stage", "items")
+    return path[:_ITEMS_AT] + path[_ITEMS_AT + 1 :] if is_item else path
+
+
 def dotted(path: Path) -> str:
     """Say where a problem is, for definitions that have no lines."""
     return join(path) or "the workflow"
@@ -44,7 +53,7 @@ def dotted(path: Path) -> str:
 
 def sentences(problems: Iterable[Problem], place: typing.Callable[[Path], str] = dotted) -> list[str]:
     """Write problems as sentences, a bounded number of them, without repetitions."""
-    unique = list(dict.fromkeys(f"{place(problem.path)}: {problem.says}" for problem in problems))
+    unique = list(dict.fromkeys(f"{place(as_written(problem.path))}: {problem.says}" for problem in problems))
     if len(unique) > _MAX_LISTED:
         return [*unique[:_MAX_LISTED], f"… and {len(unique) - _MAX_LISTED} more problems"]
     return unique
@@ -76,7 +85,7 @@ def show(value: Json) -> str:
     )
 
 
-def not_json(value: Any, path: Path = ()) -> Iterator[Problem]:
+def not_json(value: Any, path: Path = ()) -> Iterator[Problem]:  # noqa: C901 - a branch for each sort of JSON
     """Yield what cannot travel or be stored: no JSON, too deep, or text that no database takes."""
     left: list[tuple[Any, Path]] = [(value, path)]
     while left:
@@ -113,7 +122,7 @@ def _unstorable(text: str, path: Path) -> Iterator[Problem]:
         yield Problem(path, "text contains half a character (a lone surrogate)")
 
 
-# ── pydantic's findings in plain words ───────────────────────────────────────────────────────────────────────────
+# ── pydantic's findings in plain words ──────────────────────────────────────────────────────────────────────
 
 _WANTED = {
     "string_type": "text",
@@ -134,6 +143,8 @@ def findings(error: ValidationError, model: type[BaseModel], path: Path) -> Iter
     """Yield pydantic's findings in plain words, each with the value that it found fault with."""
     for found in error.errors(include_url=False):
         where = tuple(step for step in found["loc"] if step != "[key]")
+        if found["type"] == "too_short" and found["input"]:
+            continue  # its items were found wrong, each with a problem of its own
         if found["type"] == "extra_forbidden":
             says = f"unknown field '{where[-1]}'{meant(where[-1], _fields(model, where[:-1]))}"
             yield Problem((*path, *where), says), None
@@ -143,13 +154,13 @@ def findings(error: ValidationError, model: type[BaseModel], path: Path) -> Iter
             yield Problem((*path, *where), _in_words(dict(found))), found["input"]
 
 
-def _in_words(found: dict[str, Any]) -> str:
+def _in_words(found: dict[str, Any]) -> str:  # noqa: PLR0911 - one sentence for each sort of fault
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
     if kind in _WANTED:
         quotes = " (put it in quotes)" if kind == "string_type" and isinstance(value, (int, float)) else ""
         listed = (
             f"; write [{value}]"
-            if kind == "tuple_type" and isinstance(value, str) and len(value) < 40
+            if kind == "tuple_type" and isinstance(value, str) and len(value) < _SHORT
             else ""
         )
         return f"expected {_WANTED[kind]}, got {show(value)}{quotes}{listed}"

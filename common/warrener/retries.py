@@ -6,7 +6,15 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from warrener.errors import Cause
 
@@ -30,7 +38,7 @@ def read_duration(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"expected a duration; {_HOW}")
+        raise ValueError(f"expected a duration; {_HOW}")  # noqa: TRY004 - pydantic collects ValueErrors
     elif isinstance(value, str):
         seconds = _seconds_of(value)
     else:
@@ -47,6 +55,12 @@ def _seconds_of(text: str) -> float:
     return sum(float(number) * _UNITS_S[unit] for number, unit in _PIECE.findall(squeezed))
 
 
+def _above_zero(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0")
+    return value
+
+
 def _as_seconds(value: timedelta) -> float:
     seconds = value.total_seconds()
     return int(seconds) if seconds.is_integer() else seconds
@@ -57,12 +71,15 @@ Duration = Annotated[
 ]
 """A length of time: seconds in JSON, `30s`, `5m`, `2h`, `1d`, `500ms` where people write it."""
 
+PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
+
 
 class Retry(BaseModel):
-    """How often, when and after what a failed task is tried again. Lost workers do not count: `on_lost` rules those.
+    """How often, when and after what a failed task is tried again.
 
-    The delay before retry k is `delay · backoff^(k-1)`, at most `max_delay`, ± 10 % by chance. In a workflow `retry: 3`
-    is short for `retry: {count: 3}`.
+    Attempts that were lost with their worker do not count: `on_lost` rules those. The delay before retry k is
+    `delay · backoff^(k-1)`, at most `max_delay`, ± 10 % by chance. In a workflow `retry: 3` is short for
+    `retry: {count: 3}`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
-"""What a task does: the sections `env`, `stage`, `job` and `call`, checked where they are written and where they run.
+"""What a task does: the sections `env`, `stage`, `job` and `call`.
 
-A worker validates the body of an order with the same model that the definition was checked with. In a definition, text
-may still hold templates; then what cannot be known yet is not judged (validation context `unrendered`), and the check
-is made again on the rendered section, without that context.
+A worker validates the body of an order with the same model that the definition was checked with. In a
+definition, text may still hold templates; then what cannot be known yet is not judged (validation context
+`unrendered`), and the check is made again on the rendered section, without that context.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ MAX_FILES_BYTES = 256 * 1024
 """What `files` of a job may hold together; larger data is staged."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
+_FUNCTION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?(?:\.[A-Za-z_][A-Za-z0-9_]{0,127}){1,8}")
 _ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
 
 
@@ -105,6 +106,12 @@ def _requirement(value: str, info: ValidationInfo) -> str:
     return value.strip()
 
 
+def _python_version(value: str, info: ValidationInfo) -> str:
+    if not _unknown(info, value) and not re.fullmatch(r"\d{1,3}(\.\d{1,3}){0,2}", value):
+        raise ValueError(f"{value[:40]!r} is no version of Python such as '3.11'")
+    return value
+
+
 class EnvSection(Section):
     """An environment to build, or to find built: the packages, or a lock file of them."""
 
@@ -114,12 +121,15 @@ class EnvSection(Section):
     )
     lock: str | None = Field(default=None, max_length=MAX_FILES_BYTES)
     """The text of a lock file (requirements with hashes); wins over `requirements`. Never a template."""
-    python: str | None = Field(default=None, pattern=r"^\d+(\.\d+){0,2}$")
+    python: Annotated[str, AfterValidator(_python_version)] | None = None
     """The version of Python, such as "3.11"; None: the worker's own."""
+
+    def body(self) -> dict[str, Json]:
+        return {"manager": self.manager, **super().body()}  # the one field that chooses the builder
 
 
 class StageItem(Section):
-    """One file to bring: exactly one side is local (a path below the run's folder), the other has a scheme."""
+    """One file to bring: one side is local (a path below the run's folder), the other has a scheme."""
 
     source: str = Field(alias="from", min_length=1, max_length=8192)
     to: str = Field(min_length=1, max_length=8192)
@@ -138,7 +148,8 @@ class StageItem(Section):
             return self
         if has_scheme(self.source) == has_scheme(self.to):
             raise ValueError(
-                "exactly one of from and to has a scheme (https:, file:, …); the other is a path below the run's folder"
+                "exactly one of from and to has a scheme (https:, file:, …); "
+                "the other is a path below the run's folder"
             )
         relative_path(self.to if self.incoming else self.source, info)
         if self.sha256 and not self.incoming:
@@ -171,9 +182,9 @@ class BuiltEnvironment(BaseModel):
 class JobSection(Section):
     """A command to run in the run's folder.
 
-    `shell` becomes argv `/bin/sh -c script`. Values of `env` such as `secret://name` are fetched at launch. `files` are
-    written into the run's folder before the command starts. In a workflow, `environment` names an env task; in an order
-    it is that task's output.
+    `shell` becomes argv `/bin/sh -c script`. Values of `env` such as `secret://name` are fetched at launch.
+    `files` are written into the run's folder before the command starts. In a workflow, `environment` names an
+    env task; in an order it is that task's output.
     """
 
     argv: tuple[ProcessText, ...] = Field(min_length=1, max_length=10_000)
@@ -193,8 +204,8 @@ class JobSection(Section):
             raise ValueError("shell: expected the text of a script")
         if OPEN in script:
             raise ValueError(
-                "shell: templates inside a script are refused, because a value with a quote or a semicolon would become "
-                'code; pass it as env: {VALUE: "{{ … }}"} and write "$VALUE" in the script'
+                "shell: templates inside a script are refused: a value with a quote or a semicolon would "
+                'become code; pass it as env: {VALUE: "{{ … }}"} and write "$VALUE" in the script'
             )
         return {name: field for name, field in value.items() if name != "shell"} | {
             "argv": ["/bin/sh", "-c", script]
@@ -207,15 +218,21 @@ class JobSection(Section):
         return self
 
 
+def _function_name(value: str) -> str:
+    if not _FUNCTION.fullmatch(value):
+        raise ValueError(
+            f"{value[:80]!r} is no function such as images.thumbnail: app (a-z, 0-9, -), dot, name"
+        )
+    return value
+
+
 class CallSection(Section):
     """A function of a user's own worker: `app.function`, with keyword arguments.
 
     `once`: it must not run twice, so it is claimed before it starts.
     """
 
-    function: str = Field(
-        pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?(?:\.[A-Za-z_][A-Za-z0-9_]{0,127}){1,8}$"
-    )
+    function: Annotated[str, AfterValidator(_function_name)]
     args: dict[str, Json] = {}
     once: bool = Field(default=False, strict=True)
 

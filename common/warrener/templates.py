@@ -1,9 +1,10 @@
 """Templates: `{{ params.year }}` inside the text of a section.
 
-The grammar is Jinja's, and Jinja parses it; but nothing of Jinja runs it. Only the nodes listed in `_RULES` exist, and
-they are computed here on JSON values: a dot is a look-up in an object, never an attribute of a Python object. So there
-is nothing to escape from (no calls, no classes, no loops), and every cost has a bound: the length and depth of a
-template when it is compiled, and a budget of characters for all that one section renders to.
+The grammar is Jinja's, and Jinja parses it; but nothing of Jinja runs it. Only the nodes listed in `_RULES`
+exist, and they are computed here on JSON values: a dot is a look-up in an object, never an attribute of a
+Python object. So there is nothing to escape from (no calls, no classes, no loops), and every cost has a
+bound: the length and depth of a template when it is compiled, and a budget of characters for all that one
+section renders to.
 
 A template that is a whole value keeps its type: `"{{ params.year }}"` is a number if the parameter is one.
 """
@@ -15,13 +16,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from warrener.filters import FILTERS, Budget, TemplateProblem, as_text, weigh
-from warrener.messages import Json
 from warrener.problems import Path, Problem, join, meant
+
+if TYPE_CHECKING:
+    from warrener.messages import Json
 
 OPEN = "{{"
 MAX_TEMPLATE = 16 * 1024
@@ -118,7 +121,7 @@ def _pieces(body: list[nodes.Node]) -> Iterator[str | nodes.Expr]:
             yield node.data if isinstance(node, nodes.TemplateData) else node
 
 
-# ── what an expression asks for, and that nothing else is in it ──────────────────────────────────────────────────
+# ── what an expression asks for, and that nothing else is in it ─────────────────────────────────────────────
 
 
 def _references(pieces: tuple[str | nodes.Expr, ...]) -> References:
@@ -188,7 +191,7 @@ def _root(name: str, keys: list[Any]) -> References:
             raise TemplateProblem(f"'{join(('run', *keys[:1]))}' is not known here; there are {known}")
         return References(run=frozenset([str(first)]))
     if name == "tasks":
-        if not isinstance(first, str) or len(keys) < 2 or keys[1] != "output":
+        if not isinstance(first, str) or keys[1:2] != ["output"]:
             raise TemplateProblem("of tasks, templates know tasks.NAME.output and what is in it")
         return References(tasks=frozenset([first]))
     if name == "attempt":
@@ -198,7 +201,7 @@ def _root(name: str, keys: list[Any]) -> References:
 
 _ROOTS = ("params", "run", "tasks")
 
-# ── computing a value ────────────────────────────────────────────────────────────────────────────────────────────
+# ── computing a value ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Missing(TemplateProblem):
@@ -394,7 +397,7 @@ _REFUSED: dict[type[nodes.Node], str] = {
     nodes.Slice: "a slice",
 }
 
-# ── sections ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── sections ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def texts(value: Json, path: Path) -> Iterator[tuple[Path, str]]:

@@ -1,10 +1,10 @@
 """Workflows: what is asked for. A definition is parsed once, and planned for each of its runs.
 
-`Definition.parse` finds every problem of a definition at once. `Definition.plan` fills in the parameters of a run and
-renders what is known at submission; a task whose templates ask for outputs of other tasks is rendered by
-`render_with_outputs` when these are there. Nothing here does I/O or knows the time.
+`Definition.parse` finds every problem of a definition at once. `Definition.plan` fills in the parameters of a
+run and renders what is known at submission; a task whose templates ask for outputs of other tasks is rendered
+by `render_with_outputs` when these are there. Nothing here does I/O or knows the time.
 
-The language itself (fields, defaults, what is not built yet) is in `written.py`, the sections in `sections.py`.
+The language itself (fields, defaults, what is not built yet) is in `written`, the sections are in `sections`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import lru_cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
@@ -37,6 +36,9 @@ from warrener.sections import (
 from warrener.templates import RUN_FIELDS, References, compile_template, refused_block, render, texts
 from warrener.written import Policy
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 __all__ = [
     "BuiltEnvironment",
     "CallSection",
@@ -53,6 +55,8 @@ __all__ = [
     "render_with_outputs",
 ]
 
+_SHOWN = 20
+"""How many tasks of a circle are named."""
 _CACHED_TEXT = 256 * 1024
 """Definitions with at most so many characters of JSON are kept parsed; submissions repeat their workflow."""
 
@@ -71,8 +75,8 @@ class RunFacts:
 class TaskPlan:
     """One task of a run. `n` counts from 0 in the order of the definition; `needs` are such numbers.
 
-    `section` is the body of its orders, or, if `templated`, what `render_with_outputs` makes the body from; it is
-    shared between runs: never change it.
+    `section` is the body of its orders, or, if `templated`, what `render_with_outputs` makes the body from.
+    It is shared between runs: never change it.
     """
 
     n: int
@@ -89,7 +93,7 @@ class TaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run, ready to be stored. `params` has the defaults filled in; `digest` names the definition (sha256)."""
+    """A run, ready to be stored. `params` has the defaults filled in; `digest` is that of the definition."""
 
     name: str
     version: str
@@ -100,7 +104,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _ParsedTask:
-    """A task of a definition: its plan as far as it is the same for every run, and what its templates ask for."""
+    """A task of a definition: what is the same for every run, and what its templates ask for."""
 
     plan: TaskPlan
     asks: References
@@ -152,7 +156,7 @@ class Definition:
         return tuple(task.plan.name for task in self._tasks)
 
     def plan(self, params: Mapping[str, Json], *, run: RunFacts) -> Plan:
-        """Plan a run; raises InvalidWorkflow with every problem of its parameters and of templates that use them."""
+        """Plan a run; raises InvalidWorkflow with all problems of its parameters and what is made of them."""
         problems: list[Problem] = []
         filled = _fill(self.params, params, problems)
         if problems:
@@ -181,7 +185,7 @@ def _digest(definition: dict[str, Json]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-# ── parsing: what is the same for every run ──────────────────────────────────────────────────────────────────────
+# ── parsing: what is the same for every run ─────────────────────────────────────────────────────────────────
 
 
 def _parse_tasks(workflow: written.Workflow, problems: list[Problem]) -> tuple[_ParsedTask, ...]:
@@ -302,24 +306,25 @@ def _cycles(tasks: Sequence[written.Task], needs: Sequence[tuple[int, ...]]) -> 
 
 def _circle(tasks: Sequence[written.Task]) -> Problem:
     names = [task.name for task in tasks]
-    shown = names if len(names) <= 20 else [*names[:10], "…", *names[-10:]]
+    half = _SHOWN // 2
+    shown = names if len(names) <= _SHOWN else [*names[:half], "…", *names[-half:]]
     return Problem(
         tasks[0].place, f"needs itself in a circle: {' → '.join(shown)}; remove one of these needs"
     )
 
 
-# ── planning: what a run adds ────────────────────────────────────────────────────────────────────────────────────
+# ── planning: what a run adds ───────────────────────────────────────────────────────────────────────────────
 
 
 def _fill(
     specs: Mapping[str, written.Param], given: Mapping[str, Json], problems: list[Problem]
 ) -> dict[str, Json]:
     filled: dict[str, Json] = {}
-    for name in given:
-        if name not in specs:
-            problems.append(
-                Problem(("params", str(name)), f"the workflow has no such parameter{meant(name, specs)}")
-            )
+    problems.extend(
+        Problem(("params", str(name)), f"the workflow has no such parameter{meant(name, specs)}")
+        for name in given
+        if name not in specs
+    )
     for name, spec in specs.items():
         if name in given:
             problems.extend(not_json(given[name], ("params", name)))
@@ -359,8 +364,8 @@ def _section(
 ) -> dict[str, Json]:
     """Render a section, or, where outputs are missing, pack it with what it will be rendered from.
 
-    A section that waits for outputs is kept as it was written and rendered in one go: a parameter that looks like a
-    template never becomes one. What can be rendered now is tried now, for its problems.
+    A section that waits for outputs is kept as it was written and rendered in one go: a parameter that looks
+    like a template never becomes one. What can be rendered now is tried now, for its problems.
     """
     plan, place = task.plan, ("tasks", task.plan.name, task.plan.kind.value)
     rendered = _rendered(plan.kind, plan.section, known, place, problems, later=plan.templated)
@@ -407,7 +412,7 @@ def _body(kind: Kind, section: Mapping[str, Json], path: Path, problems: list[Pr
         return {}
 
 
-# ── rendering when outputs are there ─────────────────────────────────────────────────────────────────────────────
+# ── rendering when outputs are there ────────────────────────────────────────────────────────────────────────
 
 
 def needed_outputs(section: Mapping[str, Json]) -> tuple[str, ...]:

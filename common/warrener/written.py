@@ -1,23 +1,25 @@
 """A workflow as people write it: fields, defaults, and what is not built yet.
 
-What a person writes is checked strictly: an unknown field is an error that names it and the nearest known one. Every
-problem is collected; nothing is raised here.
+What a person writes is checked strictly: an unknown field is an error that names it and the nearest known
+one. Every problem is collected; nothing is raised here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from warrener.messages import Json, Kind
 from warrener.problems import Path, Problem, findings, meant, show
-from warrener.retries import Duration, Retry
+from warrener.retries import Duration, PositiveDuration, Retry
 from warrener.sections import OPEN, SECTIONS, UNRENDERED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
 
 MAX_TASKS = 100_000
 DEFAULT_PRIORITY = 4
@@ -98,8 +100,8 @@ class Defaults(_Written):
 
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, strict=True)
     weight: int = Field(default=1, ge=1, le=10_000, strict=True)
-    timeout: Duration | None = None
-    lease: Duration | None = None
+    timeout: PositiveDuration | None = None
+    lease: PositiveDuration | None = None
     grace: Duration | None = None
     deadline: Duration | None = None
     retry: Retry = Retry()
@@ -191,7 +193,7 @@ def _header(fields: Mapping[str, Json], problems: list[Problem]) -> Header | Non
     return header
 
 
-# ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── parameters ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _param(name: str, spec: Json, problems: list[Problem]) -> Param:
@@ -234,8 +236,8 @@ def _is(value: Json, sort: tuple[type, ...]) -> bool:
 
 
 _TYPE_WORDS = {
-    "boolean": "true or false", "string": "text", "integer": "a whole number", "number": "a number", "list": "a list",
-    "object": "a mapping",
+    "boolean": "true or false", "string": "text", "integer": "a whole number", "number": "a number",
+    "list": "a list", "object": "a mapping",
 }  # fmt: skip
 
 
@@ -246,7 +248,7 @@ def mistyped(spec: Param, value: Json, path: Path) -> list[Problem]:
     return [Problem(path, f"expected {_TYPE_WORDS[spec.type]}, got {show(value)}")]
 
 
-# ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _task_defaults(fields: Mapping[str, Json], problems: list[Problem]) -> dict[str, Json]:
@@ -263,10 +265,11 @@ class _TaskReader:
     problems: list[Problem]
 
     def read(self, name: str) -> Task:
-        """Read a task; one with problems becomes a stand-in, so that the needs of the others are still judged."""
+        """Read a task; one with problems becomes a stand-in, so that needs are still judged."""
         path: Path = ("tasks", name)
         _check_name(name, _TASK_NAME, path, self.problems)
-        return self._task(name, self.written[name], path) or Task(name, Kind.CALL, "", {}, (), 0, 1, Policy())
+        raw = self.written[name]
+        return self._task(name, raw, path) or Task(name, Kind.CALL, "", {}, _named(raw), 0, 1, Policy())
 
     def _task(self, name: str, raw: Json, path: Path) -> Task | None:
         if not isinstance(raw, dict):
@@ -341,6 +344,12 @@ class _TaskReader:
 _NEVER_TEMPLATES = {"function", "once", "manager", "lock"}
 
 
+def _named(raw: Json) -> tuple[str, ...]:
+    """Return the needs of a task that has other problems, as far as they can be read."""
+    needs = raw.get("needs") if isinstance(raw, dict) else None
+    return tuple(name for name in needs if isinstance(name, str)) if isinstance(needs, list) else ()
+
+
 def _merged(defaults: Mapping[str, Json], fields: Mapping[str, Json]) -> dict[str, Json]:
     """Fill in the defaults; of `retry`, field by field."""
     merged = {**defaults, **fields}
@@ -376,7 +385,7 @@ def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else duration.total_seconds()
 
 
-# ── checks shared by all parts ───────────────────────────────────────────────────────────────────────────────────
+# ── checks shared by all parts ──────────────────────────────────────────────────────────────────────────────
 
 
 def _check(model: type[M], fields: Mapping[str, Json], path: Path, problems: list[Problem]) -> M | None:
