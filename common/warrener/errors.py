@@ -6,6 +6,7 @@
     │   ├── InvalidMessage       a message that cannot be read; it is parked
     │   ├── Forged               a message whose signature or token does not hold; it is parked
     │   ├── InvalidSettings      a setting; names the variable
+    │   ├── StoreRefused         the database does not take this value or this duplicate
     │   ├── NotFound             a run, task, worker or parked message that does not exist
     │   └── Conflict             the state of the thing does not allow what was asked
     ├── Unavailable              something is away: repeat later, nothing accepted is lost
@@ -57,6 +58,10 @@ class Forged(Refused):
 
 class InvalidSettings(Refused):
     """A setting is missing or wrong; the message names its variable."""
+
+
+class StoreRefused(Refused):
+    """The database does not take a value (a duplicate key, a number out of range); the transaction was undone."""
 
 
 class NotFound(Refused):

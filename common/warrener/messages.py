@@ -88,7 +88,7 @@ class Submit(Body):
     """Runs of one workflow. Answered by `accepted/1` on `reply_to` after the commit, if that is set."""
 
     KIND = "submit/1"
-    kind: Literal["submit/1"] = KIND
+    kind: Literal["submit/1"] = "submit/1"
     owner: NameText
     workflow: dict[str, Json]
     runs: list[RunRequest] = Field(min_length=1)
@@ -107,7 +107,7 @@ class Accepted(Body):
     """The answer to `submit/1`, in the order of its runs; sent after the commit."""
 
     KIND = "accepted/1"
-    kind: Literal["accepted/1"] = KIND
+    kind: Literal["accepted/1"] = "accepted/1"
     results: list[Acceptance]
 
 
@@ -115,7 +115,7 @@ class CancelRuns(Body):
     """Runs that are wanted gone. The same key and authority as a submission."""
 
     KIND = "cancel/1"
-    kind: Literal["cancel/1"] = KIND
+    kind: Literal["cancel/1"] = "cancel/1"
     owner: NameText
     runs: list[RunIdText] = Field(min_length=1)
 
@@ -145,7 +145,7 @@ class Orders(Body):
     """A bundle of orders, all claimed or all direct. The signature of the whole body is in the header `signature`."""
 
     KIND = "orders/1"
-    kind: Literal["orders/1"] = KIND
+    kind: Literal["orders/1"] = "orders/1"
     issued_at: AwareDatetime
     orders: list[Order] = Field(min_length=1)
     claim: bool = True
@@ -186,12 +186,14 @@ class Extension(Part):
 
 
 class Answers(Body):
-    """What an owner tells one worker. `boot` names the life of the worker it is meant for; others ignore grants,
-    refusals and extensions, but heed receipts (a spool outlives its boot) and stops.
+    """What an owner tells one worker.
+
+    `boot` names the life of the worker it is meant for; others ignore grants, refusals and extensions, but heed
+    receipts (a spool outlives its boot) and stops.
     """
 
     KIND = "answers/1"
-    kind: Literal["answers/1"] = KIND
+    kind: Literal["answers/1"] = "answers/1"
     boot: BootText
     grants: list[Grant] = []
     refusals: list[Refusal] = []
@@ -204,7 +206,7 @@ class RollCall(Body):
     """A scheduler asks every worker for a heartbeat now."""
 
     KIND = "rollcall/1"
-    kind: Literal["rollcall/1"] = KIND
+    kind: Literal["rollcall/1"] = "rollcall/1"
 
 
 # ── from workers to the scheduler ────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +222,7 @@ class Claims(Body):
     """Claims of one worker, to the shard of the first. `seq` counts this boot's claims messages."""
 
     KIND = "claims/1"
-    kind: Literal["claims/1"] = KIND
+    kind: Literal["claims/1"] = "claims/1"
     worker: WorkerText
     boot: BootText
     site: NameText
@@ -252,7 +254,7 @@ class Reports(Body):
     """Reports of one worker, to the shard of the first. `boot` is the life in which these attempts ran."""
 
     KIND = "reports/1"
-    kind: Literal["reports/1"] = KIND
+    kind: Literal["reports/1"] = "reports/1"
     worker: WorkerText
     boot: BootText
     reports: list[Report] = Field(min_length=1)
@@ -271,7 +273,7 @@ class Logs(Body):
     """Log pieces of one worker, to the shard of the first. Not kept by the broker: what is lost is lost."""
 
     KIND = "logs/1"
-    kind: Literal["logs/1"] = KIND
+    kind: Literal["logs/1"] = "logs/1"
     worker: WorkerText
     boot: BootText
     chunks: list[LogChunk] = Field(min_length=1)
@@ -287,7 +289,7 @@ class Heartbeat(Body):
     """A worker is alive, and holds these attempts. To all schedulers; each answers for its own shards."""
 
     KIND = "heartbeat/1"
-    kind: Literal["heartbeat/1"] = KIND
+    kind: Literal["heartbeat/1"] = "heartbeat/1"
     worker: WorkerText
     boot: BootText
     seq: int
@@ -312,7 +314,7 @@ class Wake(Body):
     """Something was written for the owners of these shards: a run, an intent. A hint; they look by themselves too."""
 
     KIND = "wake/1"
-    kind: Literal["wake/1"] = KIND
+    kind: Literal["wake/1"] = "wake/1"
     shards: list[int]
 
 
@@ -329,7 +331,7 @@ class Members(Body):
     """What gossip says. `full`: these are all members, not only those that changed."""
 
     KIND = "members/1"
-    kind: Literal["members/1"] = KIND
+    kind: Literal["members/1"] = "members/1"
     members: list[MemberSeen]
     full: bool = False
 
@@ -349,10 +351,10 @@ class Event(Part):
 
 
 class Events(Body):
-    """What happened, in order within each run. Routing key `runs` or `tasks`. At least once: an event may come twice."""
+    """What happened, in order within each run. Routing key `runs` or `tasks`. At least once: one may come twice."""
 
     KIND = "events/1"
-    kind: Literal["events/1"] = KIND
+    kind: Literal["events/1"] = "events/1"
     events: list[Event] = Field(min_length=1)
 
 
@@ -377,7 +379,7 @@ def decode(kind: str, raw: bytes, *expected: type[B]) -> B:
     Raises InvalidMessage, saying what is wrong: another kind, a newer version of a known kind, or a malformed body.
     """
     for body in expected:
-        if body.KIND == kind:
+        if kind == body.KIND:
             try:
                 return body.model_validate_json(raw)
             except ValidationError as error:

@@ -10,7 +10,7 @@ import platform
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -80,10 +80,10 @@ class Settings(BaseSettings):
         return value
 
     @classmethod
-    def read(cls, **given: object) -> Self:
+    def read(cls, **given: Any) -> Self:
         """Read the environment; `given` values win. Raises InvalidSettings, naming each variable."""
         try:
-            return cls(**given)  # type: ignore[arg-type] - pydantic checks them
+            return cls(**given)
         except ValidationError as error:
             problems = [
                 f"WARRENER_{'_'.join(str(step) for step in problem['loc'][:1]).upper()}: {problem['msg']}"

@@ -161,8 +161,8 @@ def _read_hex(path: Path) -> bytes:
         content = bytes.fromhex(path.read_text().strip())
     except FileNotFoundError:
         raise InvalidSettings(
-            f"there is no {path}; make the keys of a deployment with `warrener keys {path.parent}`, or point WARRENER_KEYS"
-            " to the folder that has them"
+            f"there is no {path}; make the keys of a deployment with `warrener keys {path.parent}`, or"
+            " point WARRENER_KEYS to the folder that has them"
         ) from None
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"cannot read the key {path}: {error}") from error

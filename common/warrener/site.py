@@ -1,9 +1,9 @@
 """A site is a place that shares a file system; these are its folders.
 
-    <root>/runs/<run>/                  the working folder of a run: staged files, results; jobs run here
-    <root>/envs/<digest>/               environments, read-only once built
-    <root>/attempts/<run>-<n>-<attempt>/ what a target keeps about a job that it runs
-    <root>/spool/<worker>/              reports that no receipt has answered yet
+<root>/runs/<run>/                  the working folder of a run: staged files, results; jobs run here
+<root>/envs/<digest>/               environments, read-only once built
+<root>/attempts/<run>-<n>-<attempt>/ what a target keeps about a job that it runs
+<root>/spool/<worker>/              reports that no receipt has answered yet
 """
 
 from __future__ import annotations

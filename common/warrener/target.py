@@ -58,6 +58,8 @@ class Started:
     folder: Path
     """What is kept about the attempt: note, `stdout`, `stderr`, `output.json`, the end."""
     note: str
+    lease_until_s: float | None = None
+    """The lease when it was looked at, for a worker that takes the job back; None if the target cannot tell."""
 
 
 class Target(Protocol):

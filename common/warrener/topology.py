@@ -1,10 +1,10 @@
 """The names of exchanges, queues and routing keys; the public AMQP contract rests on them.
 
-    warrener.orders   direct  <kind> | call.<app> | worker.<worker>   → orders.<the same>
-    warrener.reports  direct  <shard> | submissions | answers.<worker> → reports.<shard>, submissions, answers.<worker>
-    warrener.events   topic   runs | tasks                            → whoever binds
-    warrener.control  topic   heartbeat | rollcall | wake | member    → every scheduler, worker and gossip, each its own
-    warrener.parked   fanout                                          → parked
+warrener.orders   direct  <kind> | call.<app> | worker.<worker>   → orders.<the same>
+warrener.reports  direct  <shard> | submissions | answers.<worker> → reports.<shard>, submissions, answers.<worker>
+warrener.events   topic   runs | tasks                            → whoever binds
+warrener.control  topic   heartbeat | rollcall | wake | member    → every scheduler, worker and gossip, each its own
+warrener.parked   fanout                                          → parked
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ EVENTS = "warrener.events"
 CONTROL = "warrener.control"
 PARKED = "warrener.parked"
 
-EXCHANGES: dict[str, str] = {ORDERS: "direct", REPORTS: "direct", EVENTS: "topic", CONTROL: "topic", PARKED: "fanout"}
+EXCHANGES: dict[str, str] = {
+    ORDERS: "direct",
+    REPORTS: "direct",
+    EVENTS: "topic",
+    CONTROL: "topic",
+    PARKED: "fanout",
+}
 """Every exchange and its type; all durable."""
 
 SUBMISSIONS = Queue("submissions", [(REPORTS, "submissions")])

@@ -26,7 +26,7 @@ class Transferred:
 
 
 class Transfer(Protocol):
-    """One scheme: `file`, `http`, `https`, …"""
+    """The transfer of one or more schemes, such as `file`, `http`, `https`."""
 
     schemes: tuple[str, ...]
 

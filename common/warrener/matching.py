@@ -1,0 +1,69 @@
+"""How much to release, in what parcels, and to whom: pure rules.
+
+Queues stay short. A lane gets as many orders as its free slots can start, plus what it completes in `AHEAD`, so that
+no worker waits for the scheduler and no urgent task waits behind a long queue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+AHEAD = timedelta(milliseconds=50)
+"""How much work lies in a queue beyond what the free slots take."""
+
+MAX_BUNDLE = 20
+"""How many light orders one message carries at most: more gains little and delays the urgent."""
+
+LONG = timedelta(milliseconds=100)
+"""Calls that take longer than this on average travel alone."""
+
+_MEMORY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker as placement sees it: its capacity and what it holds, in slots."""
+
+    worker: str
+    site: str
+    slots: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        return self.slots - self.used
+
+
+def credit(*, slots: int, in_flight: int, per_second: float) -> int:
+    """Return how many more slots' worth of orders a lane may get now; never negative, 0 without workers."""
+    if slots <= 0:
+        return 0
+    return max(0, slots + math.ceil(per_second * AHEAD.total_seconds()) - in_flight)
+
+
+def smooth_rate(rate: float, completed: int, elapsed_s: float) -> float:
+    """Return the completions per second after `completed` more in `elapsed_s`: an exponential mean over 0.5 s."""
+    if elapsed_s <= 0:
+        return rate + completed / _MEMORY_S
+    keep = math.exp(-elapsed_s / _MEMORY_S)
+    return rate * keep + completed / elapsed_s * (1 - keep)
+
+
+def bundle_size(*, orders: int, workers: int, mean: timedelta) -> int:
+    """Return how many light orders of one lane travel in a message.
+
+    One at idle; as the backlog grows every worker gets two messages' worth, up to `MAX_BUNDLE`. Long calls never are
+    bundled: the last of a bundle would wait for the others.
+    """
+    if mean > LONG:
+        return 1
+    return max(1, min(MAX_BUNDLE, orders // max(1, 2 * workers)))
+
+
+def choose(places: Iterable[Place], *, weight: int, site: str | None) -> Place | None:
+    """Choose the worker with the most free slots that can take the task at its site; None if there is none now."""
+    able = [place for place in places if place.free >= weight and site in (None, place.site)]
+    return max(able, key=lambda place: (place.free, place.worker), default=None)

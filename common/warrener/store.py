@@ -1,0 +1,376 @@
+"""The store is the truth: what it committed happened, what it did not commit did not.
+
+What an implementation promises:
+
+* `transact` runs a function in one transaction and returns its result after the commit; with fsync, so that the power
+  may fail the next moment. When the function raises, nothing is kept. The function is synchronous; it may run in
+  another thread and must not touch the event loop.
+* StoreUnavailable: the database is away, or went away; whether the commit happened is unknown, so look again.
+  StoreRefused: a value or a duplicate was refused; nothing was kept. Fenced: an epoch is no longer the shard's.
+* A change of a task is guarded by the state and attempt that it came from; a guard that does not hold raises Fenced,
+  for then somebody else has written the shard.
+* Readers never wait for writers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeVar
+
+from warrener.broker import Message
+from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
+from warrener.states import State
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class RunRow:
+    """A run. `workflow` is the name; `digest` the definition's. Counts are of its tasks."""
+
+    id: RunId
+    shard: int
+    owner: str
+    key: str
+    workflow: str
+    digest: str
+    params: str
+    priority: int | None
+    logical_time: datetime | None
+    state: str
+    accepted_at: datetime
+    tasks: int = 0
+    unfinished: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    site: str | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(slots=True, eq=False)
+class TaskRow:
+    """A task as the store has it; the columns are explained in `stores/tables.py`."""
+
+    run: RunId
+    n: int
+    shard: int
+    name: str
+    kind: str
+    lane: str
+    workflow: str
+    section: str
+    templated: bool
+    policy: str
+    priority: int
+    weight: int
+    deadline_at: datetime
+    fanout: int
+    state: State
+    unmet: int
+    level: int
+    ready_at: datetime | None = None
+    due_at: datetime | None = None
+    attempt: int = 0
+    tries: int = 0
+    worker: WorkerName | None = None
+    boot: BootId | None = None
+    ordered_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cause: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    output: str | None = None
+
+    @property
+    def ref(self) -> TaskRef:
+        return TaskRef(self.run, self.n)
+
+    @property
+    def attempt_ref(self) -> AttemptRef:
+        return AttemptRef(self.run, self.n, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """A task that moved, and the state and attempt that the store must still have for it."""
+
+    row: TaskRow
+    was: State
+    was_attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """An attempt that ended without ending its task: placed anew, or to be tried again."""
+
+    run: RunId
+    n: int
+    attempt: int
+    ended: str
+    worker: str | None
+    ordered_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime
+    cause: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A workflow's definition as kept: JSON text by its digest."""
+
+    digest: str
+    name: str
+    version: str
+    definition: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """Who owns a shard. `beat` moves while the owner lives."""
+
+    shard: int
+    owner: str | None
+    epoch: int
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a person wants of a run."""
+
+    id: int
+    run: RunId
+    what: Literal["cancel", "retry"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """What an attempt printed, from an offset in characters."""
+
+    run: RunId
+    n: int
+    attempt: int
+    stream: str
+    start: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A report that was not applied, kept as evidence."""
+
+    run: RunId
+    n: int
+    attempt: int
+    worker: str
+    reason: str
+    report: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedMessage:
+    """A message that nobody could handle, with its reason and where it came from."""
+
+    id: int
+    message_id: str
+    reason: str
+    exchange: str
+    routing_key: str
+    kind: str
+    body: bytes
+    headers: Mapping[str, str]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list: newest first, before the run `before`."""
+
+    states: Collection[str] = ()
+    owner: str | None = None
+    workflow: str | None = None
+    before: RunId | None = None
+    limit: int = 50
+
+
+class Shards(Protocol):
+    """Who owns what."""
+
+    def all(self) -> Sequence[ShardRow]: ...
+    def take(self, seen: Iterable[ShardRow], owner: str) -> dict[int, int]:
+        """Take those shards that are still as they were seen; return their new epochs."""
+        ...
+
+    def keep(self, epochs: Mapping[int, int]) -> None:
+        """Move the beat of owned shards; raises Fenced when one is lost."""
+        ...
+
+    def release(self, epochs: Mapping[int, int]) -> None:
+        """Give up owned shards at once, for whoever comes."""
+        ...
+
+    def fence(self, epochs: Mapping[int, int]) -> None:
+        """Make sure that these epochs hold until the commit; raises Fenced."""
+        ...
+
+
+class Runs(Protocol):
+    """Runs and definitions."""
+
+    def define(self, definitions: Iterable[Definition]) -> None: ...
+    def definition(self, digest: str) -> str | None: ...
+    def known(self, owner: str, keys: Sequence[str]) -> dict[str, RunId]:
+        """Return the runs that these idempotency keys have."""
+        ...
+
+    def add(self, rows: Sequence[RunRow]) -> None:
+        """Insert runs; raises StoreRefused when an (owner, key) or id is taken."""
+        ...
+
+    def accepted(self, shards: Collection[int], limit: int) -> Sequence[tuple[RunRow, str]]:
+        """Return runs nobody has expanded yet, oldest first, each with its definition."""
+        ...
+
+    def load(self, ids: Collection[RunId]) -> dict[RunId, RunRow]: ...
+    def save(self, rows: Sequence[RunRow]) -> None:
+        """Write state, counts, site and end of runs."""
+        ...
+
+    def sites(self, shards: Collection[int]) -> dict[RunId, str]:
+        """Return the sites of unfinished runs that have one."""
+        ...
+
+    def find(self, prefix: str) -> Sequence[RunRow]:
+        """Return up to three runs whose id begins so."""
+        ...
+
+    def list(self, which: RunFilter) -> Sequence[RunRow]: ...
+
+
+class Tasks(Protocol):
+    """Tasks and what they need."""
+
+    def add(self, rows: Sequence[TaskRow], needs: Sequence[tuple[RunId, int, int]]) -> None:
+        """Insert tasks, and (run, upstream, n) for each need."""
+        ...
+
+    def save(self, changes: Sequence[TaskChange]) -> None:
+        """Write moves, each guarded; raises Fenced when a guard does not hold."""
+        ...
+
+    def render(self, rows: Sequence[TaskRow]) -> None:
+        """Write sections whose templates were filled in."""
+        ...
+
+    def load(self, refs: Collection[TaskRef]) -> dict[TaskRef, TaskRow]: ...
+    def of_run(self, run: RunId) -> Sequence[TaskRow]: ...
+    def needs_of_run(self, run: RunId) -> Sequence[tuple[int, int]]:
+        """Return (upstream, n) for each need."""
+        ...
+
+    def successors(self, refs: Collection[TaskRef]) -> Sequence[tuple[int, TaskRow]]:
+        """Return every task that needs one of these, with the number of the one it needs."""
+        ...
+
+    def outputs(self, ref: TaskRef) -> dict[str, str | None]:
+        """Return the outputs of what a task needs, by name."""
+        ...
+
+    def in_flight(self, shards: Collection[int]) -> Sequence[TaskRow]: ...
+    def ready(self, shards: Collection[int], lane: str, limit: int) -> Sequence[TaskRow]:
+        """Return the first ready tasks of a lane, in their order."""
+        ...
+
+    def ready_lanes(self, shards: Collection[int]) -> Sequence[str]: ...
+    def due(self, shards: Collection[int], now: datetime, limit: int) -> Sequence[TaskRow]:
+        """Return tasks whose `due_at` has come, earliest first."""
+        ...
+
+    def ended(self, rows: Sequence[AttemptRow]) -> None: ...
+    def attempts(self, ref: TaskRef) -> Sequence[AttemptRow]: ...
+
+
+class Mail(Protocol):
+    """What came in and what must go out."""
+
+    def fresh(self, message_ids: Sequence[str], now: datetime) -> set[str]:
+        """Record messages; return those that were not recorded before."""
+        ...
+
+    def post(self, messages: Sequence[tuple[int, Message]]) -> None:
+        """Put (shard, message) into the outbox."""
+        ...
+
+    def sent(self, message_ids: Sequence[str]) -> None:
+        """Take confirmed messages out of the outbox."""
+        ...
+
+    def unsent(self, shards: Collection[int], limit: int) -> Sequence[Message]: ...
+    def forget(self, before: datetime, limit: int) -> int:
+        """Drop old inbox rows; return how many."""
+        ...
+
+
+class Notes(Protocol):
+    """Intents, logs, evidence, and parked messages."""
+
+    def intend(self, run: RunId, what: str, now: datetime) -> None: ...
+    def intents(self, shards: Collection[int], limit: int) -> Sequence[Intent]: ...
+    def done(self, intents: Sequence[int]) -> None: ...
+    def log(self, pieces: Sequence[LogPiece]) -> None:
+        """Keep pieces; one that is there already stays as it is."""
+        ...
+
+    def logs(self, ref: TaskRef, attempt: int, stream: str, start: int, limit: int) -> Sequence[LogPiece]: ...
+    def stray(self, rows: Sequence[Stray]) -> None: ...
+    def strays(self, ref: TaskRef) -> Sequence[Stray]: ...
+    def park(self, rows: Sequence[ParkedMessage]) -> None:
+        """Keep parked messages (their id is given by the store)."""
+        ...
+
+    def parked(self, limit: int) -> Sequence[ParkedMessage]: ...
+    def parked_one(self, number: int) -> ParkedMessage | None: ...
+    def unpark(self, number: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What a function may do within one transaction."""
+
+    shards: Shards
+    runs: Runs
+    tasks: Tasks
+    mail: Mail
+    notes: Notes
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What was fixed when the deployment was made."""
+
+    shards: int = field(default=64)
+
+
+class Store(Protocol):
+    """A database."""
+
+    async def migrate(self, *, shards: int) -> Deployment:
+        """Make or upgrade the tables; return what was fixed at the first time (`shards` counts only then)."""
+        ...
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run a function in one transaction that may write."""
+        ...
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run a function on one consistent picture, without writing."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,136 @@
+"""Runs and the definitions they execute."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Integer, Row, Select, Text, Update, insert, select, update
+
+from warrener.ids import RunId
+from warrener.store import Definition, RunFilter, RunRow
+from warrener.stores.rows import Rows
+from warrener.stores.tables import runs, to_microseconds, workflows
+
+_COLUMNS = (
+    runs.c.id, runs.c.shard, runs.c.owner, runs.c.key, runs.c.workflow, runs.c.digest, runs.c.params,
+    runs.c.priority, runs.c.logical_time, runs.c.state, runs.c.accepted_at, runs.c.tasks, runs.c.unfinished,
+    runs.c.failed, runs.c.cancelled, runs.c.site, runs.c.finished_at,
+)  # fmt: skip
+_NAMES = tuple(column.name for column in _COLUMNS)
+
+
+class SqlRuns:
+    """Queries over `runs` and `workflows`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def define(self, definitions: Iterable[Definition]) -> None:
+        for one in definitions:
+            if self.definition(one.digest) is None:
+                self._connection.execute(
+                    insert(workflows),
+                    {name: getattr(one, name) for name in ("digest", "name", "version", "definition", "created_at")},
+                )
+
+    def definition(self, digest: str) -> str | None:
+        found: str | None = self._connection.scalar(select(workflows.c.definition).where(workflows.c.digest == digest))
+        return found
+
+    def known(self, owner: str, keys: Sequence[str]) -> dict[str, RunId]:
+        rows = self._connection.execute(
+            select(runs.c.key, runs.c.id).where(runs.c.owner == owner, runs.c.key.in_(keys))
+        )
+        return {key: RunId(run) for key, run in rows}
+
+    def add(self, rows: Sequence[RunRow]) -> None:
+        if rows:
+            self._connection.execute(insert(runs), [{name: getattr(row, name) for name in _NAMES} for row in rows])
+
+    def accepted(self, shards: Collection[int], limit: int) -> Sequence[tuple[RunRow, str]]:
+        rows = self._connection.execute(
+            select(*_COLUMNS, workflows.c.definition)
+            .join(workflows, workflows.c.digest == runs.c.digest)
+            .where(runs.c.state == "accepted", runs.c.shard.in_(sorted(shards)))
+            .order_by(runs.c.id)
+            .limit(limit)
+        )
+        return [(RunRow(**dict(zip(_NAMES, row, strict=False))), row.definition) for row in rows]
+
+    def load(self, ids: Collection[RunId]) -> dict[RunId, RunRow]:
+        if not ids:
+            return {}
+        return {run.id: run for run in self._select(select(*_COLUMNS).where(runs.c.id.in_(ids)))}
+
+    def save(self, rows: Sequence[RunRow]) -> None:
+        if not rows:
+            return
+        statement, given = _save(self._connection.dialect.name)
+        self._connection.execute(
+            statement,
+            given.bind(
+                (
+                    row.id, row.state, row.unfinished, row.failed, row.cancelled, row.site,
+                    None if row.finished_at is None else to_microseconds(row.finished_at),
+                )
+                for row in rows
+            ),
+        )  # fmt: skip
+
+    def sites(self, shards: Collection[int]) -> dict[RunId, str]:
+        rows = self._connection.execute(
+            select(runs.c.id, runs.c.site).where(
+                runs.c.shard.in_(sorted(shards)), runs.c.finished_at.is_(None), runs.c.site.is_not(None)
+            )
+        )
+        return {RunId(run): site for run, site in rows}
+
+    def find(self, prefix: str) -> Sequence[RunRow]:
+        return self._select(
+            select(*_COLUMNS)
+            .where(runs.c.id >= prefix.ljust(16, "0"), runs.c.id <= prefix.ljust(16, "z"))
+            .order_by(runs.c.id)
+            .limit(3)
+        )
+
+    def list(self, which: RunFilter) -> Sequence[RunRow]:
+        query = select(*_COLUMNS).order_by(runs.c.id.desc()).limit(which.limit)
+        if which.states:
+            query = query.where(runs.c.state.in_(which.states))
+        if which.owner is not None:
+            query = query.where(runs.c.owner == which.owner)
+        if which.workflow is not None:
+            query = query.where(runs.c.workflow == which.workflow)
+        if which.before is not None:
+            query = query.where(runs.c.id < which.before)
+        return self._select(query)
+
+    def _select(self, query: Select[Any]) -> Sequence[RunRow]:
+        return [_run(row) for row in self._connection.execute(query)]
+
+
+def _run(row: Row[Any]) -> RunRow:
+    return RunRow(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+@lru_cache
+def _save(dialect: str) -> tuple[Update, Rows]:
+    given = Rows(
+        dialect,
+        {
+            "id": Text(), "state": Text(), "unfinished": Integer(), "failed": Integer(), "cancelled": Integer(),
+            "site": Text(), "finished_at": BigInteger(),
+        },
+    )  # fmt: skip
+    new = given.table.c
+    changed = [
+        runs.c.state,
+        runs.c.unfinished,
+        runs.c.failed,
+        runs.c.cancelled,
+        runs.c.site,
+        runs.c.finished_at,
+    ]
+    return update(runs).where(runs.c.id == new.id).values({column: new[column.name] for column in changed}), given

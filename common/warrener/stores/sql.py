@@ -1,0 +1,208 @@
+"""One store for both databases: SQLAlchemy Core over asyncpg for PostgreSQL, over sqlite3 in a thread for SQLite.
+
+A transaction is one synchronous function. On PostgreSQL it runs on the event loop's own thread (SQLAlchemy's
+greenlet bridge): waiting for the server does not block the loop. On SQLite it runs as a whole in one thread, which
+costs one hop per transaction instead of one per statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy.exc import DataError as BadValueError
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    NoSuchModuleError,
+    ResourceClosedError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
+from warrener.store import Deployment, Transaction
+from warrener.stores import migrations
+from warrener.stores.mail import SqlMail
+from warrener.stores.notes import SqlNotes
+from warrener.stores.runs import SqlRuns
+from warrener.stores.shards import SqlShards
+from warrener.stores.tables import deployment, shards
+from warrener.stores.tasks import SqlTasks
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """Runs a function on a connection, in one transaction."""
+
+    where: str
+
+    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T: ...
+    async def close(self) -> None: ...
+
+
+class SqlStore:
+    """The store over a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def migrate(self, *, shards: int) -> Deployment:
+        def upgrade(connection: Connection) -> Deployment:
+            migrations.upgrade(connection)
+            return _make_deployment(connection, shards)
+
+        return await self._run(upgrade, write=True)
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        return await self._run(lambda connection: work(_transaction(connection)), write=True)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        return await self._run(lambda connection: work(_transaction(connection)), write=False)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        try:
+            return await self._database.run(work, write=write)
+        except (IntegrityError, BadValueError) as error:
+            raise StoreRefused(f"{self._database.where} refused the data: {_reason(error)}") from error
+        except (DBAPIError, DisconnectionError, ResourceClosedError, PoolTimeoutError, OSError) as error:
+            raise StoreUnavailable(f"{self._database.where} is not available: {_reason(error)}") from error
+
+
+class PostgreSQL:
+    """PostgreSQL through asyncpg."""
+
+    def __init__(self, url: str, *, connections: int = 4) -> None:
+        parsed = make_url(url).set(drivername="postgresql+asyncpg")
+        self.where = f"the database {parsed.render_as_string(hide_password=True)}"
+        self._engine: AsyncEngine = create_async_engine(
+            parsed,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=10,
+            connect_args={
+                "timeout": 5,
+                "command_timeout": 60,
+                "server_settings": {"application_name": "warrener"},
+            },
+        )
+
+    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        async with self._engine.connect() as connection:
+            if not write:
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class SQLite:
+    """SQLite in a file, write-ahead log, fsync at every commit; one thread does the work."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.where = f"the database {path}"
+        self._engine = sqlite_engine(str(path))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+
+    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        job = asyncio.get_running_loop().run_in_executor(self._thread, _in_transaction, self._engine, work, write)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped; whoever cancels must not go on while it still writes.
+            await asyncio.wait([job])
+            raise
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+
+class Inline:
+    """SQLite without a thread: the event loop stands still meanwhile. For simulations."""
+
+    where = "the database in memory"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        return _in_transaction(self._engine, work, write)
+
+    async def close(self) -> None:
+        """The engine belongs to whoever made it: it outlives simulated crashes."""
+
+
+def open_store(url: str) -> SqlStore:
+    """Make the store of a URL (`postgresql://…`, `sqlite:///path`); connects at the first use."""
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ValueError, NoSuchModuleError, Exception) as error:
+        raise InvalidSettings(f"WARRENER_STORE: {url!r} is not the URL of a database: {error}") from error
+    if backend in ("postgresql", "postgres"):
+        return SqlStore(PostgreSQL(url))
+    if backend == "sqlite" and parsed.database:
+        return SqlStore(SQLite(Path(parsed.database)))
+    raise InvalidSettings(f"WARRENER_STORE: {url!r}; use postgresql://user@host/database or sqlite:///path/to/file")
+
+
+def sqlite_engine(path: str) -> Engine:
+    """Make an engine whose transactions begin when told to, and take the write lock at once."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # sqlite3's own BEGIN comes too late; see SQLAlchemy's pysqlite notes
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("write", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _in_transaction(engine: Engine, work: Callable[[Connection], T], write: bool) -> T:  # noqa: FBT001 - run_in_executor
+    with engine.connect().execution_options(write=write) as connection, connection.begin():
+        return work(connection)
+
+
+def _transaction(connection: Connection) -> Transaction:
+    return Transaction(
+        shards=SqlShards(connection),
+        runs=SqlRuns(connection),
+        tasks=SqlTasks(connection),
+        mail=SqlMail(connection),
+        notes=SqlNotes(connection),
+    )
+
+
+def _make_deployment(connection: Connection, number: int) -> Deployment:
+    found: int | None = connection.scalar(select(deployment.c.shards))
+    if found is None:
+        connection.execute(insert(deployment), {"id": 1, "shards": number})
+        connection.execute(
+            insert(shards),
+            [{"shard": shard, "owner": None, "epoch": 0, "beat": 0} for shard in range(number)],
+        )
+    return Deployment(shards=number if found is None else found)
+
+
+def _reason(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return str(cause).strip().splitlines()[0][:300] if str(cause).strip() else type(cause).__name__

@@ -1,0 +1,275 @@
+"""The tables. Migrations make them; this is what queries speak of.
+
+JSON is kept as text: no query looks into it, and both databases keep it byte for byte. Moments are microseconds since
+1970, so that both databases order and index them alike. Ids are digits and lower-case letters only, which every
+collation orders alike.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""The deadline of what has none: it sorts behind every other."""
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Return a moment as the database keeps it."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        del dialect
+        return None if value is None else to_microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData()
+
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("shards", SmallInteger, nullable=False),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("owner", Text),  # the scheduler's boot; none before the first
+    Column("epoch", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),  # moves while the owner lives
+)
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("shard", SmallInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("priority", SmallInteger),
+    Column("logical_time", Moment),
+    Column("state", Text, nullable=False),
+    Column("tasks", Integer, nullable=False),
+    Column("unfinished", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("site", Text),
+    Column("accepted_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    UniqueConstraint("owner", "key", name="runs_owner_key"),
+    Index(
+        "runs_accepted",
+        "shard",
+        sqlite_where=text("state = 'accepted'"),
+        postgresql_where=text("state = 'accepted'"),
+    ),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("section", Text, nullable=False),
+    Column("templated", Boolean, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("deadline_at", Moment, nullable=False),
+    Column("fanout", Integer, nullable=False),  # how many tasks need this one
+    Column("state", Text, nullable=False),
+    Column("unmet", Integer, nullable=False),  # how many tasks this one still waits for
+    Column("level", SmallInteger, nullable=False),  # 9 - priority, less what ageing gave; 0 goes first
+    Column("ready_at", Moment),
+    Column("due_at", Moment),  # when the owner must look again: retry, grace, order, lease
+    Column("attempt", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),  # failed tries that count against `retry`
+    Column("worker", Text),
+    Column("boot", Text),
+    Column("ordered_at", Moment),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("cause", Text),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    Column("output", Text),
+    PrimaryKeyConstraint("run", "n"),
+    Index(
+        "tasks_ready",
+        "lane",
+        "level",
+        "deadline_at",
+        "ready_at",
+        "run",
+        "n",
+        sqlite_where=text("state = 'ready'"),
+        postgresql_where=text("state = 'ready'"),
+    ),
+    Index(
+        "tasks_due",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "tasks_in_flight",
+        "shard",
+        sqlite_where=text("state IN ('ordered', 'running', 'unreachable', 'cancelling')"),
+        postgresql_where=text("state IN ('ordered', 'running', 'unreachable', 'cancelling')"),
+    ),
+)
+
+needs = Table(
+    "needs",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("upstream", Integer, nullable=False),
+    Column("n", Integer, nullable=False),
+    PrimaryKeyConstraint("run", "upstream", "n"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("ended", Text, nullable=False),  # the move that ended it
+    Column("worker", Text),
+    Column("ordered_at", Moment),
+    Column("started_at", Moment),
+    Column("ended_at", Moment, nullable=False),
+    Column("cause", Text),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    PrimaryKeyConstraint("run", "n", "attempt"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("shard", SmallInteger, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("mandatory", Boolean, nullable=False),
+    Column("correlation_id", Text),
+    Column("headers", Text, nullable=False),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Index("inbox_at", "at"),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("shard", SmallInteger, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("what", Text, nullable=False),  # cancel, retry
+    Column("at", Moment, nullable=False),
+    Index("intents_shard", "shard", "id"),
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("start", Integer, nullable=False),  # in characters, from the beginning of the stream
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("run", "n", "attempt", "stream", "start"),
+)
+
+strays = Table(
+    "strays",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("run", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("strays_run", "run", "n"),
+)
+
+parked = Table(
+    "parked",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("message_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    UniqueConstraint("message_id", name="parked_message"),
+)

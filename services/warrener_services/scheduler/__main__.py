@@ -1,0 +1,34 @@
+"""The program `scheduler`: wiring only."""
+
+from __future__ import annotations
+
+from random import SystemRandom
+
+from warrener.broker import Broker
+from warrener.brokers import open_broker
+from warrener.clock import SystemClock
+from warrener.runtime.parts import migrated
+from warrener.settings import Settings
+from warrener.signing import read_keys
+from warrener.stores import open_store
+
+from .service import SchedulerService
+from .tick import Rules
+
+
+async def run(settings: Settings, broker: Broker | None = None) -> None:
+    """Run until cancelled."""
+    name = settings.worker or f"scheduler-{settings.host}"
+    keys = read_keys(settings.keys_folder)
+    store = open_store(settings.store_url)
+    link = broker or open_broker(settings.broker, name=name)
+    try:
+        deployment = await migrated(store, shards=settings.shards)
+        rules = Rules(keys, deployment.shards, settings.lease, settings.order_timeout, SystemRandom())
+        await SchedulerService(
+            store=store, broker=link, rules=rules, clock=SystemClock(), name=name, shard_lease=settings.shard_lease
+        ).run()
+    finally:
+        if link is not broker:
+            await link.close()
+        await store.close()

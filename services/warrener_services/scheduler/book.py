@@ -1,0 +1,111 @@
+"""What a scheduler keeps in mind between ticks: a part of the store, and nothing that the store does not know.
+
+It holds the attempts in flight of its shards (bounded by credit), the best of the ready tasks (bounded by windows),
+and what can be learned again: workers, rates, leases. After any doubt it is thrown away and read anew.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from warrener.ids import RunId, TaskRef
+from warrener.matching import smooth_rate
+from warrener.states import IN_FLIGHT, State
+from warrener.store import TaskRow
+
+from .fleet import Fleet
+from .window import Window
+
+
+@dataclass(slots=True)
+class Lane:
+    """How a lane is doing: what is in flight, in slots, and how fast it completes."""
+
+    in_flight: int = 0
+    per_second: float = 0.0
+    mean_s: float = 0.0
+    completed: int = 0
+
+    def learn(self, elapsed_s: float) -> None:
+        """Fold the completions since the last tick into the rate."""
+        self.per_second = smooth_rate(self.per_second, self.completed, elapsed_s)
+        self.completed = 0
+
+    def finish(self, seconds: float) -> None:
+        self.completed += 1
+        self.mean_s += (seconds - self.mean_s) * 0.05
+
+
+@dataclass(slots=True)
+class Book:
+    """A scheduler's memory."""
+
+    epochs: Mapping[int, int] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
+    in_flight: dict[TaskRef, TaskRow] = field(default_factory=dict)
+    ready: dict[TaskRef, TaskRow] = field(default_factory=dict)
+    windows: dict[str, Window] = field(default_factory=dict)
+    lanes: dict[str, Lane] = field(default_factory=lambda: defaultdict(Lane))
+    used: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # slots by worker, claimed or meant for it
+    sites: dict[RunId, str] = field(default_factory=dict)
+    leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
+    unseen: set[TaskRef] = field(default_factory=set)  # their orders may be out twice: they must be claimed
+    look_at: datetime | None = None  # when to look into the store by itself
+    ticked_at: datetime | None = None
+
+    def owns(self, shard: int) -> bool:
+        return shard in self.epochs
+
+    def find(self, ref: TaskRef) -> TaskRow | None:
+        return self.in_flight.get(ref) or self.ready.get(ref)
+
+    def window(self, lane: str) -> Window:
+        window = self.windows.get(lane)
+        if window is None:
+            window = self.windows[lane] = Window()
+        return window
+
+    def enter(self, row: TaskRow) -> None:
+        """Count a task where its state puts it."""
+        if row.state is State.READY:
+            self.ready[row.ref] = row
+            for spilled in self.window(row.lane).push(row):
+                self.ready.pop(spilled.ref, None)
+        elif row.state in IN_FLIGHT:
+            self.in_flight[row.ref] = row
+            self.lanes[row.lane].in_flight += row.weight
+            if row.worker is not None:
+                self.used[row.worker] += row.weight
+
+    def leave(self, row: TaskRow) -> None:
+        """Undo `enter`, before the row changes."""
+        if row.state is State.READY:
+            if self.ready.pop(row.ref, None) is not None:
+                self.window(row.lane).discard(row.ref)
+        elif self.in_flight.pop(row.ref, None) is not None:
+            self.lanes[row.lane].in_flight -= row.weight
+            if row.worker is not None:
+                self.used[row.worker] -= row.weight
+
+    def forget(self, ref: TaskRef) -> None:
+        """Drop what was known of an attempt that is over."""
+        self.leases.pop(ref, None)
+        self.unseen.discard(ref)
+
+    def look_by(self, moment: datetime | None) -> None:
+        """Look no later than this."""
+        if moment is not None and (self.look_at is None or moment < self.look_at):
+            self.look_at = moment
+
+    def learn(self, now: datetime) -> None:
+        """Fold completions into the lanes' rates, at most every ten milliseconds."""
+        if self.ticked_at is None:
+            self.ticked_at = now
+        elapsed = now - self.ticked_at
+        if elapsed >= timedelta(milliseconds=10):
+            for lane in self.lanes.values():
+                lane.learn(elapsed.total_seconds())
+            self.ticked_at = now

@@ -1,0 +1,90 @@
+"""Publishes what committed ticks left to be said, many messages in flight at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from warrener.broker import Broker, Message, Queue
+from warrener.errors import BrokerUnavailable, Refused, Unroutable
+from warrener.topology import ORDERS, REPORTS, orders, reports
+
+log = structlog.get_logger(__name__)
+
+_IN_FLIGHT = 500
+_AGAIN_S = (0.2, 1.0, 3.0)
+
+
+class Emitter:
+    """Sends messages; `confirmed` collects the ids of posted ones that the broker has, for the outbox."""
+
+    def __init__(self, broker: Broker, tasks: asyncio.TaskGroup) -> None:
+        self._broker, self._tasks = broker, tasks
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
+        self._confirmed: list[str] = []
+
+    def take_confirmed(self) -> list[str]:
+        """Return what was confirmed since the last call."""
+        confirmed, self._confirmed = self._confirmed, []
+        return confirmed
+
+    def emit(self, posted: Iterable[Message], loose: Iterable[Message]) -> None:
+        """Begin to publish; returns at once."""
+        for message in loose:
+            self._tasks.create_task(self._once(message))
+        for message in posted:
+            self._tasks.create_task(self._surely(message))
+
+    async def _once(self, message: Message) -> None:
+        async with self._slots:
+            try:
+                await self._broker.publish(message)
+            except (BrokerUnavailable, Refused) as error:
+                log.debug(
+                    "a message got lost",
+                    kind=message.kind,
+                    routing_key=message.routing_key,
+                    reason=str(error),
+                )
+
+    async def _surely(self, message: Message) -> None:
+        """Publish until the broker has it, or until there is nobody left to send it to."""
+        tries = 0
+        while not await self._published(message):
+            await asyncio.sleep(_AGAIN_S[min(tries, len(_AGAIN_S) - 1)])
+            tries += 1
+        self._confirmed.append(message.message_id)
+
+    async def _published(self, message: Message) -> bool:
+        try:
+            async with self._slots:
+                await self._broker.publish(message)
+        except Unroutable:
+            queue = _queue_of(message)
+            if queue is None:
+                return True  # its worker is gone; the order's time-out places the task anew
+            await self._declared(queue)
+            return False
+        except Refused as error:
+            log.error("the broker cannot take a message", kind=message.kind, reason=str(error))
+            return True
+        except BrokerUnavailable:
+            return False
+        return True
+
+    async def _declared(self, queue: Queue) -> None:
+        try:
+            await self._broker.declare([queue])
+        except BrokerUnavailable as error:
+            log.warning("cannot declare a queue", queue=queue.name, reason=str(error))
+
+
+def _queue_of(message: Message) -> Queue | None:
+    """Return the queue that should have taken a message; None if it belongs to a worker that is gone."""
+    if message.exchange == ORDERS and not message.routing_key.startswith("worker."):
+        return orders(message.routing_key)
+    if message.exchange == REPORTS and message.routing_key.isdigit():
+        return reports(int(message.routing_key))
+    return None

@@ -1,0 +1,189 @@
+"""The engine: the book, and the ticks that change it. Synchronous; `service.py` brings deliveries and transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from warrener.broker import Delivery, Message
+from warrener.errors import Forged, InvalidMessage
+from warrener.messages import (
+    Body,
+    CancelRuns,
+    Claims,
+    Heartbeat,
+    Logs,
+    Members,
+    Reports,
+    Submit,
+    Wake,
+    decode,
+)
+from warrener.signing import HEADER
+from warrener.states import HELD, State
+from warrener.store import ParkedMessage, Transaction
+
+from . import handlers, intents
+from .book import Book
+from .handlers import LEASE_MARGIN
+from .intake import on_submit, take_up
+from .release import release
+from .successors import follow
+from .tick import Rules, Tick
+from .timers import on_due
+from .window import CAPACITY, Window
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = timedelta(seconds=1)
+"""How often the store is looked into without being told to."""
+
+_LIMIT = 500
+_RECORDED = (Submit, CancelRuns, Reports)
+_KINDS: tuple[type[Body], ...] = (Submit, CancelRuns, Claims, Reports, Logs, Heartbeat, Members, Wake)
+
+_SIMPLE: Mapping[type[Body], Callable[..., None]] = {
+    Claims: handlers.on_claims,
+    Reports: handlers.on_reports,
+    Logs: handlers.on_logs,
+    Heartbeat: handlers.on_heartbeat,
+    Members: handlers.on_members,
+}
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a committed tick leaves to be done."""
+
+    posted: list[Message] = field(default_factory=list)
+    loose: list[Message] = field(default_factory=list)
+    more: bool = False
+    """Whether another tick should follow at once: the store has more that is due."""
+
+
+class Engine:
+    """A scheduler's state and the rules that change it."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self.book = Book()
+
+    def load(self, tx: Transaction, epochs: Mapping[int, int], now: datetime) -> list[Message]:
+        """Read the book anew for these shards; return what stands in the outbox.
+
+        Every running attempt gets one lease before it can be swept: its holder may have heard nothing for a while
+        through no fault of its own.
+        """
+        fleet = self.book.fleet
+        self.book = Book(epochs=epochs, fleet=fleet, look_at=now, sites=tx.runs.sites(epochs))
+        for row in tx.tasks.in_flight(epochs):
+            self.book.enter(row)
+            if row.state in HELD or (row.state is State.CANCELLING and row.boot is not None):
+                self.book.leases[row.ref] = now + self._rules.lease_of(row) + LEASE_MARGIN
+        for lane in tx.tasks.ready_lanes(epochs):
+            self.book.windows[lane] = Window(spilled=True)
+        return list(tx.mail.unsent(epochs, 100_000))
+
+    def tick(self, tx: Transaction, deliveries: Sequence[Delivery], sent: Sequence[str], now: datetime) -> Effects:
+        """Handle what came in, look around if it is time, and release; everything within the transaction."""
+        tick = Tick(self.book, self._rules, tx, now)
+        self._refill(tick)
+        for delivery, body in self._fresh(tick, deliveries):
+            self._handle(tick, delivery, body)
+        more = self._look(tick)
+        follow(tick)
+        tick.close_runs()
+        self.book.learn(now)
+        release(tick)
+        tick.flush()
+        tx.mail.sent(sent)
+        return Effects([message for _, message in tick.out.posted], tick.out.loose, more)
+
+    def park(self, tx: Transaction, delivery: Delivery, reason: str, now: datetime) -> None:
+        """Put a message aside that cannot be handled."""
+        tx.notes.park([_parked(delivery, reason, now)])
+
+    def _refill(self, tick: Tick) -> None:
+        for lane, window in self.book.windows.items():
+            if window.low:
+                rows = [
+                    self.book.ready.get(row.ref) or row for row in tick.tx.tasks.ready(self.book.epochs, lane, CAPACITY)
+                ]
+                for gone in window.refill(rows, CAPACITY):
+                    self.book.ready.pop(gone.ref, None)
+                self.book.ready.update((row.ref, row) for row in rows)
+
+    def _fresh(self, tick: Tick, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, Body]]:
+        """Read the deliveries; leave out what was handled before, park what cannot be read or proved."""
+        read: list[tuple[Delivery, Body]] = []
+        for delivery in deliveries:
+            if delivery.queue == "parked":
+                tick.parked.append(_parked_elsewhere(delivery, tick.now))
+                continue
+            try:
+                body = decode(delivery.kind, delivery.body, *_KINDS)
+                if isinstance(body, Submit | CancelRuns):
+                    self._rules.keys.submit.check(delivery.body, delivery.headers.get(HEADER, ""))
+                read.append((delivery, body))
+            except (InvalidMessage, Forged) as error:
+                log.warning("parked a message", reason=str(error), kind=delivery.kind)
+                tick.parked.append(_parked(delivery, str(error), tick.now))
+        recorded = [delivery.message_id for delivery, body in read if isinstance(body, _RECORDED)]
+        fresh = tick.tx.mail.fresh(recorded, tick.now) if recorded else set()
+        return [
+            (delivery, body)
+            for delivery, body in read
+            if not isinstance(body, _RECORDED) or delivery.message_id in fresh
+        ]
+
+    def _handle(self, tick: Tick, delivery: Delivery, body: Body) -> None:
+        match body:
+            case Submit():
+                accepted = on_submit(tick, body)
+                if delivery.reply_to:
+                    tick.out.reply(delivery.reply_to, delivery.correlation_id, accepted)
+            case CancelRuns():
+                intents.cancel_runs(tick, body)
+            case Wake():
+                self.book.look_at = tick.now
+            case _:
+                _SIMPLE[type(body)](tick, body)
+
+    def _look(self, tick: Tick) -> bool:
+        """Look into the store if it is time: new runs, intents, what is due. Tell whether there may be more."""
+        book = self.book
+        if not book.epochs or book.look_at is None or tick.now < book.look_at:
+            return False
+        book.look_at = tick.now + LOOK_EVERY
+        accepted = tick.tx.runs.accepted(book.epochs, _LIMIT)
+        take_up(tick, accepted)
+        wanted = tick.tx.notes.intents(book.epochs, _LIMIT)
+        for intent in wanted:
+            intents.on_intent(tick, intent)
+        tick.tx.notes.done([intent.id for intent in wanted])
+        due = tick.tx.tasks.due(book.epochs, tick.now, _LIMIT)
+        for row in due:
+            on_due(tick, row)
+        more = _LIMIT in (len(accepted), len(wanted), len(due))
+        if more:
+            book.look_at = tick.now
+        return more
+
+
+def _parked(delivery: Delivery, reason: str, now: datetime) -> ParkedMessage:
+    return ParkedMessage(
+        0, delivery.message_id, reason, delivery.exchange, delivery.routing_key, delivery.kind, delivery.body,
+        delivery.headers, now,
+    )  # fmt: skip
+
+
+def _parked_elsewhere(delivery: Delivery, now: datetime) -> ParkedMessage:
+    """Return what another program parked: where it came from stands in the headers."""
+    headers = dict(delivery.headers)
+    return ParkedMessage(
+        0, delivery.message_id, headers.pop("reason", "no reason was given"), headers.pop("origin_exchange", ""),
+        headers.pop("origin_routing_key", ""), headers.pop("origin_kind", delivery.kind), delivery.body, headers, now,
+    )  # fmt: skip

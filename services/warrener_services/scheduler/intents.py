@@ -1,0 +1,88 @@
+"""What people want of runs: cancel, retry."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from warrener.errors import Cause
+from warrener.ids import RunId
+from warrener.messages import CancelRuns
+from warrener.runs import FINAL, RunState
+from warrener.states import FINAL as FINAL_TASKS
+from warrener.states import Move, State
+from warrener.store import Intent, TaskRow
+
+from .successors import stand_in_line
+from .tick import Tick
+
+DIRECT_CONFIRM = timedelta(seconds=5)
+"""How long a direct call, which nobody holds, may still report after it was cancelled."""
+
+
+def on_intent(tick: Tick, intent: Intent) -> None:
+    """Do what was asked, as far as the run's state allows."""
+    if intent.what == "cancel":
+        cancel_run(tick, intent.run)
+    else:
+        retry_run(tick, intent.run)
+
+
+def cancel_runs(tick: Tick, message: CancelRuns) -> None:
+    """Cancel runs of the owner who asks; those of other shards become intents for their owners."""
+    found = tick.tx.runs.load(message.runs)
+    for run in found.values():
+        if run.owner == message.owner and tick.book.owns(run.shard):
+            cancel_run(tick, run.id)
+        elif run.owner == message.owner:
+            tick.tx.notes.intend(run.id, "cancel", tick.now)
+
+
+def cancel_run(tick: Tick, run_id: RunId) -> None:
+    """Cancel every task of a run that is not final."""
+    run = tick.run(run_id)
+    if run is None or run.state in FINAL:
+        return
+    run.state = RunState.CANCELLING
+    for loaded in tick.tx.tasks.of_run(run_id):
+        row = tick.row(loaded)
+        if row.state not in FINAL_TASKS and row.state is not State.CANCELLING:
+            _cancel(tick, row)
+
+
+def _cancel(tick: Tick, row: TaskRow) -> None:
+    was = row.state
+    if was in (State.WAITING, State.READY):
+        tick.move(row, Move.CANCEL, cause=Cause.CANCELLED)
+        return
+    direct = was is State.ORDERED and row.lane.startswith("call.")
+    tick.move(row, Move.CANCEL, due_at=tick.now + DIRECT_CONFIRM if direct else row.due_at)
+    if row.boot is not None:
+        tick.out.stop(row, "cancelled")
+    elif not direct:  # its order must be claimed, and the claim will be refused
+        tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
+
+
+def retry_run(tick: Tick, run_id: RunId) -> None:
+    """Give what did not succeed in a finished run another go."""
+    run = tick.run(run_id)
+    if run is None or run.state not in (RunState.FAILED, RunState.CANCELLED):
+        return
+    rows = {row.n: tick.row(row) for row in tick.tx.tasks.of_run(run_id)}
+    again = [row for row in rows.values() if row.state in FINAL_TASKS and row.state is not State.SUCCEEDED]
+    unmet = dict.fromkeys(rows, 0)
+    for upstream, n in tick.tx.tasks.needs_of_run(run_id):
+        unmet[n] += rows[upstream].state is not State.SUCCEEDED
+    run.state, run.finished_at = RunState.RUNNING, None
+    run.unfinished, run.failed, run.cancelled = len(again), 0, 0
+    for row in again:
+        _reopen(tick, row, unmet[row.n])
+    tick.out.run_event(run)
+
+
+def _reopen(tick: Tick, row: TaskRow, unmet: int) -> None:
+    tick.move(
+        row, Move.REOPEN, unmet=unmet, tries=0, cause=None, message=None, exit_code=None, output=None,
+        worker=None, boot=None, ordered_at=None, started_at=None, finished_at=None, ready_at=None,
+    )  # fmt: skip
+    if not unmet:
+        stand_in_line(tick, row)

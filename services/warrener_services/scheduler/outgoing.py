@@ -1,0 +1,136 @@
+"""What leaves a tick after its commit: answers to workers, orders, events, replies.
+
+Orders and events of runs are posted: they stand in the outbox until the broker has confirmed them. Answers, replies and
+events of tasks are loose: a lost one is asked for again, or missed by nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from warrener.broker import Message
+from warrener.ids import BootId, new_token, shard_of
+from warrener.messages import (
+    Answers,
+    AttemptPart,
+    Body,
+    Event,
+    Events,
+    Extension,
+    Grant,
+    Receipt,
+    Refusal,
+    Stop,
+    encode,
+)
+from warrener.store import RunRow, TaskRow
+from warrener.topology import EVENTS, REPORTS
+
+if TYPE_CHECKING:
+    from .tick import Rules
+
+_ANSWERS_LIVE = timedelta(seconds=60)
+_EVENTS_A_MESSAGE = 1_000
+
+
+@dataclass(slots=True)
+class _Told:
+    """What one life of one worker is told."""
+
+    grants: list[Grant] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    extensions: list[Extension] = field(default_factory=list)
+
+
+class Outgoing:
+    """Collects during a tick; `posted` and `loose` are complete after `close`."""
+
+    def __init__(self, rules: Rules, now: datetime) -> None:
+        self.posted: list[tuple[int, Message]] = []
+        self.loose: list[Message] = []
+        self._rules, self._now = rules, now
+        self._told: dict[tuple[str, str], _Told] = defaultdict(_Told)
+        self._run_events: list[Event] = []
+        self._task_events: list[Event] = []
+
+    def tell(self, worker: str, boot: str) -> _Told:
+        """Return the lists of what a worker will be told."""
+        return self._told[worker, boot]
+
+    def stop(self, row: TaskRow, reason: str) -> None:
+        """Tell the holder of an attempt, if there is one, to stop it."""
+        if row.worker is not None and row.boot is not None:
+            stop = Stop(run=row.run, n=row.n, attempt=row.attempt, reason=reason)
+            self.tell(row.worker, row.boot).stops.append(stop)
+
+    def extend(self, worker: str, boot: str, seq: int, attempts: list[AttemptPart]) -> None:
+        self.tell(worker, boot).extensions.append(Extension(seq=seq, attempts=attempts))
+
+    def order(self, shard: int, message: Message) -> None:
+        self.posted.append((shard, message))
+
+    def reply(self, queue: str, correlation_id: str | None, body: Body) -> None:
+        """Answer a client on the queue that it named."""
+        message = self._message("", queue, body)
+        self.loose.append(
+            Message(
+                exchange=message.exchange, routing_key=queue, kind=message.kind, body=message.body,
+                message_id=message.message_id, durable=False, correlation_id=correlation_id,
+            )
+        )  # fmt: skip
+
+    def forward(self, shard: int, body: Body) -> None:
+        """Pass on, to the owner of its shard, what came to us by mistake or too late."""
+        self.posted.append((shard, self._message(REPORTS, str(shard), body)))
+
+    def run_event(self, run: RunRow) -> None:
+        self._run_events.append(Event(run=run.id, owner=run.owner, key=run.key, state=run.state, at=self._now))
+
+    def task_event(self, row: TaskRow) -> None:
+        self._task_events.append(
+            Event.model_construct(
+                run=row.run, owner="", n=row.n, task=row.name, state=row.state, attempt=row.attempt, at=self._now,
+                message=(row.message or "")[:200],
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Write the collected answers and events as messages."""
+        for (worker, boot), told in self._told.items():
+            body = Answers(
+                boot=BootId(boot), grants=told.grants, refusals=told.refusals, receipts=told.receipts,
+                stops=told.stops, extensions=told.extensions,
+            )  # fmt: skip
+            self.loose.append(self._message(REPORTS, f"answers.{worker}", body, priority=9, expires=_ANSWERS_LIVE))
+        for events in _parcels(self._run_events):
+            shard = shard_of(events[0].run)
+            message = self._message(EVENTS, "runs", Events(events=events), mandatory=False)
+            self.posted.append((shard, message))
+        for events in _parcels(self._task_events):
+            self.loose.append(self._message(EVENTS, "tasks", Events(events=events), mandatory=False))
+        self._told.clear()
+
+    def _message(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: Body,
+        *,
+        priority: int = 4,
+        mandatory: bool = True,
+        expires: timedelta | None = None,
+    ) -> Message:
+        return Message(
+            exchange=exchange, routing_key=routing_key, kind=body.KIND, body=encode(body),
+            message_id=new_token(self._rules.rng), priority=priority, mandatory=mandatory,
+            durable=expires is None, expires=expires,
+        )  # fmt: skip
+
+
+def _parcels(events: list[Event]) -> list[list[Event]]:
+    return [events[start : start + _EVENTS_A_MESSAGE] for start in range(0, len(events), _EVENTS_A_MESSAGE)]

@@ -1,0 +1,136 @@
+"""Release: which ready tasks become orders now, in what parcels, and on which queue.
+
+Light tasks without constraints take the shared lane of their kind. A task of more than one slot, or whose run works at
+one of several sites, is matched to one worker's queue.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from warrener.broker import Message
+from warrener.ids import WorkerName, new_token
+from warrener.matching import Place, bundle_size, choose, credit
+from warrener.messages import Kind, Orders
+from warrener.ordering import TOP
+from warrener.signing import HEADER
+from warrener.states import Move
+from warrener.store import TaskRow
+from warrener.topology import ORDERS
+
+from .book import Lane
+from .fleet import Worker
+from .handlers import SITE_BOUND
+from .policies import policy_of
+from .tick import Tick
+from .window import Window
+
+MAX_PASSED_OVER = 200
+"""How many tasks that cannot be placed now are passed over for others behind them."""
+
+
+def release(tick: Tick) -> None:
+    """Order as many ready tasks of each lane as its workers can start."""
+    for lane, window in tick.book.windows.items():
+        workers = tick.book.fleet.of_lane(lane, tick.now) if len(window) else []
+        if workers:
+            _release_lane(tick, lane, window, workers)
+
+
+def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worker]) -> None:
+    load = tick.book.lanes[lane]
+    slots = sum(worker.slots for worker in workers)
+    sites = {worker.site for worker in workers}
+    shared: list[TaskRow] = []
+    passed_over: list[TaskRow] = []
+    while len(passed_over) < MAX_PASSED_OVER:
+        free = credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second)
+        row = window.pop() if free > 0 else None
+        if row is None:
+            break
+        site = _site(tick, row)
+        if row.weight == 1 and (site is None or sites == {site}):
+            _order(tick, row, None)
+            shared.append(row)
+            continue
+        place = choose(_places(tick, workers), weight=row.weight, site=site)
+        if place is None:
+            passed_over.append(row)
+            continue
+        _order(tick, row, WorkerName(place.worker))
+        _send(tick, [row], f"worker.{place.worker}")
+    window.put_back(passed_over)
+    for bundle in _bundles(shared, load, len(workers)):
+        _send(tick, bundle, lane)
+
+
+def _site(tick: Tick, row: TaskRow) -> str | None:
+    return tick.book.sites.get(row.run) if Kind(row.kind) in SITE_BOUND else None
+
+
+def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
+    return (Place(worker.name, worker.site, worker.slots, tick.book.used[worker.name]) for worker in workers)
+
+
+def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:
+    due_at = tick.now + tick.rules.order_timeout
+    tick.move(
+        row, Move.ORDER, attempt=row.attempt + 1, worker=worker, boot=None, ordered_at=tick.now, started_at=None,
+        due_at=due_at,
+    )  # fmt: skip
+
+
+def is_direct(row: TaskRow) -> bool:
+    """Tell whether a worker may start this without a claim."""
+    return row.kind == Kind.CALL and row.weight == 1 and row.worker is None and not policy_of(row.policy).once
+
+
+def _bundles(rows: Sequence[TaskRow], load: Lane, workers: int) -> Iterator[list[TaskRow]]:
+    """Parcel the orders of a lane: claimed ones and the urgent travel alone, direct ones as `bundle_size` says."""
+    light = [row for row in rows if is_direct(row) and row.level != TOP]
+    chosen = {id(row) for row in light}
+    for row in rows:
+        if id(row) not in chosen:
+            yield [row]
+    size = bundle_size(orders=len(light), workers=workers, mean=timedelta(seconds=load.mean_s))
+    for start in range(0, len(light), size):
+        yield light[start : start + size]
+
+
+def _send(tick: Tick, rows: Sequence[TaskRow], lane: str) -> None:
+    direct = is_direct(rows[0])
+    body = write_orders(tick, rows, claim=not direct)
+    tick.out.order(
+        rows[0].shard,
+        Message(
+            exchange=ORDERS,
+            routing_key=lane,
+            kind=Orders.KIND,
+            body=body,
+            message_id=new_token(tick.rules.rng),
+            priority=max(row.priority for row in rows),
+            headers={HEADER: tick.rules.keys.signer.sign(body)},
+        ),
+    )
+
+
+def write_orders(tick: Tick, rows: Sequence[TaskRow], *, claim: bool) -> bytes:
+    """Write the body of an `orders/1` message; sections are JSON already and go in as they are."""
+    orders = ",".join(_order_json(tick, row, claim=claim) for row in rows)
+    issued_at = tick.now.isoformat()
+    flag = "true" if claim else "false"
+    return f'{{"kind":"{Orders.KIND}","issued_at":"{issued_at}","claim":{flag},"orders":[{orders}]}}'.encode()
+
+
+def _order_json(tick: Tick, row: TaskRow, *, claim: bool) -> str:
+    policy = policy_of(row.policy)
+    fields = {
+        "run": row.run, "n": row.n, "attempt": row.attempt, "task_name": row.name, "workflow": row.workflow,
+        "task_kind": row.kind, "priority": row.priority, "weight": row.weight, "on_lost": policy.on_lost,
+        "timeout_s": policy.timeout_s, "lease_s": tick.rules.lease_of(row).total_seconds(),
+    }  # fmt: skip
+    if not claim:
+        fields["token"] = tick.rules.keys.claims.direct_token(row.attempt_ref, row.lane.removeprefix("call."))
+    return f'{json.dumps(fields, separators=(",", ":"))[:-1]},"body":{row.section}}}'

@@ -1,0 +1,215 @@
+"""The scheduler: owns shards, ticks, publishes.
+
+A session is one ownership of shards: take them, read the book, tick until something breaks. Whatever breaks (the
+store goes away, an epoch is lost, a bug) ends the session; what was not settled comes back, and the next session
+begins from the store. There is no other way to recover, so this one is always tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from warrener.broker import Broker, Delivery, Message, Subscription
+from warrener.clock import Clock
+from warrener.errors import BrokerUnavailable, Fenced, StoreUnavailable, Unavailable
+from warrener.ids import new_token
+from warrener.messages import Orders, RollCall, encode
+from warrener.runtime.crash import crash_point
+from warrener.store import Store, Transaction
+from warrener.topology import CONTROL, PARKED_QUEUE, SUBMISSIONS, control, reports
+
+from .emitter import Emitter
+from .engine import Effects, Engine
+from .ownership import Ownership
+from .tick import Rules
+
+log = structlog.get_logger(__name__)
+
+PREFETCH = 400
+A_TICK = 200
+"""How many deliveries one tick takes at most: a bound for memory and for the length of a transaction."""
+
+INBOX_KEPT = timedelta(days=7)
+_FORGET_EVERY_S = 60.0
+_AGAIN_S = 1.0
+_STRIKES = 3
+
+
+class SchedulerService:
+    """One scheduler program."""
+
+    def __init__(
+        self, *, store: Store, broker: Broker, rules: Rules, clock: Clock, name: str, shard_lease: timedelta
+    ) -> None:
+        self._store, self._broker, self._rules, self._clock, self._name = store, broker, rules, clock, name
+        self._ownership = Ownership(store, name, shard_lease)
+        self._engine = Engine(rules)
+
+    async def run(self) -> None:
+        """Schedule until cancelled; then give the shards up."""
+        try:
+            while True:
+                try:
+                    await self._session()
+                except* (Unavailable, Fenced) as group:
+                    for error in group.exceptions:
+                        log.warning("scheduling stopped; beginning again from the store", reason=_sentence(error))
+                    await asyncio.sleep(_AGAIN_S)
+        finally:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self._ownership.release()
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("could not give up the shards; others take them after the lease", reason=str(error))
+
+    async def _session(self) -> None:
+        epochs = await self._won_shards()
+        subscription = await self._subscribed(sorted(epochs))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                emitter = Emitter(self._broker, tasks)
+                unsent = await self._load()
+                emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
+                tasks.create_task(self._keep())
+                tasks.create_task(self._forget())
+                tasks.create_task(self._pump(subscription, emitter))
+                log.info("scheduling", shards=len(epochs), unsent=len(unsent))
+        finally:
+            await subscription.close()
+
+    async def _won_shards(self) -> dict[int, int]:
+        """Wait until there are shards to own."""
+        said = False
+        while not (epochs := await self._ownership.take()):
+            if not said:
+                log.info("standing by: other schedulers own every shard")
+                said = True
+            await asyncio.sleep(self._ownership.pause_s)
+        return epochs
+
+    async def _subscribed(self, shards: Sequence[int]) -> Subscription:
+        """Wait until the broker is there; keep the shards meanwhile."""
+        own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
+        queues = [SUBMISSIONS, PARKED_QUEUE, own, *(reports(shard) for shard in shards)]
+        said = False
+        while True:
+            try:
+                return await self._broker.subscribe(queues, prefetch=PREFETCH)
+            except BrokerUnavailable as error:
+                if not said:
+                    log.warning("waiting for the broker", reason=str(error))
+                    said = True
+                await self._ownership.keep()
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _load(self) -> list[Message]:
+        epochs, now = dict(self._ownership.epochs), self._clock.now()
+
+        def load(tx: Transaction) -> list[Message]:
+            tx.shards.fence(epochs)
+            return self._engine.load(tx, epochs, now)
+
+        return await self._store.transact(load)
+
+    def _roll_call(self) -> Message:
+        return Message(
+            exchange=CONTROL, routing_key="rollcall", kind=RollCall.KIND, body=encode(RollCall()),
+            message_id=new_token(self._rules.rng), durable=False, mandatory=False,
+        )  # fmt: skip
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _pump(self, subscription: Subscription, emitter: Emitter) -> None:
+        taking: asyncio.Task[Sequence[Delivery]] | None = None
+        try:
+            while True:
+                taking = taking or asyncio.create_task(subscription.take(A_TICK))
+                await asyncio.wait([taking], timeout=self._until_look_s())
+                deliveries: Sequence[Delivery] = []
+                if taking.done():
+                    deliveries, taking = taking.result(), None
+                await self._handle(deliveries, emitter)
+                crash_point("scheduler.before-settle")
+                await subscription.settle(deliveries)
+        finally:
+            if taking is not None:
+                taking.cancel()
+
+    def _until_look_s(self) -> float:
+        look_at = self._engine.book.look_at
+        return 1.0 if look_at is None else max(0.0, (look_at - self._clock.now()).total_seconds())
+
+    async def _handle(self, deliveries: Sequence[Delivery], emitter: Emitter) -> None:
+        """Tick with all of them; if that fails, one by one, so that a bad message cannot hurt the others."""
+        try:
+            await self._tick(deliveries, emitter)
+        except (Unavailable, Fenced):
+            raise
+        except Exception as error:
+            log.exception("a tick failed; trying its messages one by one", messages=len(deliveries))
+            if not deliveries:
+                raise StoreUnavailable(f"the scheduler's own round failed: {_sentence(error)}") from error
+            for delivery in deliveries:
+                await self._handle_alone(delivery, emitter)
+
+    async def _handle_alone(self, delivery: Delivery, emitter: Emitter) -> None:
+        """Try one message three times, then park it with its reason."""
+        reason = ""
+        for _ in range(_STRIKES):
+            await self._load()
+            try:
+                await self._tick([delivery], emitter)
+            except (Unavailable, Fenced):
+                raise
+            except Exception as error:
+                reason = _sentence(error)
+                log.exception("a message failed", kind=delivery.kind, message_id=delivery.message_id)
+            else:
+                return
+        await self._load()
+        now = self._clock.now()
+        await self._store.transact(lambda tx: self._engine.park(tx, delivery, reason, now))
+
+    async def _tick(self, deliveries: Sequence[Delivery], emitter: Emitter) -> None:
+        sent, now = emitter.take_confirmed(), self._clock.now()
+        crash_point("scheduler.before-commit")
+        effects: Effects = await self._store.transact(lambda tx: self._engine.tick(tx, deliveries, sent, now))
+        crash_point("scheduler.after-commit")
+        emitter.emit(effects.posted, effects.loose)
+
+    # ── beside the loop ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._ownership.pause_s)
+            if await self._ownership.keep():
+                raise Fenced("shards of another scheduler became free; taking them too")
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_EVERY_S)
+            await self._store.transact(self._forget_some)
+
+    def _forget_some(self, tx: Transaction) -> int:
+        return tx.mail.forget(self._clock.now() - INBOX_KEPT, 5_000)
+
+
+def _to_be_claimed(message: Message) -> Message:
+    """Mark an order that may be out already: whoever gets it must claim it."""
+    if message.kind != Orders.KIND:
+        return message
+    return Message(
+        exchange=message.exchange, routing_key=message.routing_key, kind=message.kind, body=message.body,
+        message_id=message.message_id, priority=message.priority, headers={**message.headers, "claim": "1"},
+    )  # fmt: skip
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,236 @@
+"""One tick: everything that came in since the last one, in one transaction.
+
+    deliveries ─▶ handlers ─▶ moves ─▶ successors ─▶ runs ─▶ release ─▶ commit ─▶ publish, then settle
+
+A tick is the group commit of the scheduler: at idle it holds one message, under load as many as came while the last
+one was being committed. It is synchronous, touches the book in place, and sends nothing: what must go out is
+collected and leaves after the commit. When it raises, the transaction is undone and the book is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from warrener.errors import Cause
+from warrener.ids import RunId, TaskRef
+from warrener.ordering import aged_level, level_of, lifted_at
+from warrener.runs import COUNTS_AS_CANCELLED, COUNTS_AS_FAILED, RunState, outcome
+from warrener.signing import Keys
+from warrener.states import FINAL, IN_FLIGHT, Move, move
+from warrener.store import (
+    AttemptRow,
+    LogPiece,
+    ParkedMessage,
+    RunRow,
+    Stray,
+    TaskChange,
+    TaskRow,
+    Transaction,
+)
+
+from .book import Book
+from .outgoing import Outgoing
+from .policies import policy_of
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a scheduler was told from outside."""
+
+    keys: Keys
+    shards: int
+    lease: timedelta
+    order_timeout: timedelta
+    rng: Random
+
+    def lease_of(self, row: TaskRow) -> timedelta:
+        own = policy_of(row.policy).lease_s
+        return self.lease if own is None else timedelta(seconds=own)
+
+
+class Tick:
+    """One unit of work over the book and a transaction."""
+
+    def __init__(self, book: Book, rules: Rules, tx: Transaction, now: datetime) -> None:
+        self.book, self.rules, self.tx, self.now = book, rules, tx, now
+        self.out = Outgoing(rules, now)
+        self.finished: list[TaskRow] = []
+        self.logs: list[LogPiece] = []
+        self.strays: list[Stray] = []
+        self.parked: list[ParkedMessage] = []
+        self._new_runs: dict[RunId, RunRow] = {}
+        self._runs: dict[RunId, RunRow] = {}
+        self._new_tasks: dict[TaskRef, TaskRow] = {}
+        self._new_needs: list[tuple[RunId, int, int]] = []
+        self._changed: dict[TaskRef, TaskChange] = {}
+        self._rendered: dict[TaskRef, TaskRow] = {}
+        self._ended: list[AttemptRow] = []
+
+    # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def row(self, loaded: TaskRow) -> TaskRow:
+        """Return the one object of a task in this tick, for a row just read from the store."""
+        return self.recent(loaded.ref) or self.book.find(loaded.ref) or loaded
+
+    def recent(self, ref: TaskRef) -> TaskRow | None:
+        """Return a task as this tick left it, if this tick touched it."""
+        change = self._changed.get(ref)
+        return change.row if change is not None else self._new_tasks.get(ref)
+
+    def note(self, row: TaskRow) -> None:
+        """Remember what the store has, before a task changes for the first time in this tick."""
+        if row.ref not in self._new_tasks and row.ref not in self._changed:
+            self._changed[row.ref] = TaskChange(row, row.state, row.attempt)
+
+    def move(self, row: TaskRow, what: Move, **fields: Any) -> None:
+        """Move a task and set the fields that change with it. Raises IllegalMove, and changes nothing."""
+        after = move(row.state, what)
+        self.note(row)
+        self.book.leave(row)
+        row.state = after
+        for name, value in fields.items():
+            setattr(row, name, value)
+        if after in FINAL:
+            row.due_at, row.finished_at = None, self.now
+            self.finished.append(row)
+        if after not in IN_FLIGHT:
+            self.book.forget(row.ref)
+        self.book.enter(row)
+        self.book.look_by(row.due_at)
+        if after in FINAL or what in (Move.GRANT, Move.RETRY, Move.LOSE):
+            self.out.task_event(row)
+
+    def make_ready(self, row: TaskRow, what: Move) -> None:
+        """Let a task stand in line: its needs are met, its retry time has come, or it is placed anew."""
+        if what is Move.PLACE_ANEW:
+            self._end_attempt(row, what, Cause.LOST, "nobody started it in time, or its worker was lost")
+        ready_at = row.ready_at if what is Move.PLACE_ANEW and row.ready_at else self.now
+        level = aged_level(row.priority, self.now - ready_at)
+        self.move(
+            row, what, ready_at=ready_at, level=level, due_at=self._ready_due(row, ready_at, level),
+            worker=None, boot=None, ordered_at=None, started_at=None,
+        )  # fmt: skip
+
+    def lift(self, row: TaskRow) -> None:
+        """Give a ready task the level that its age deserves."""
+        assert row.ready_at is not None
+        self.note(row)
+        self.book.leave(row)
+        row.level = aged_level(row.priority, self.now - row.ready_at)
+        row.due_at = self._ready_due(row, row.ready_at, row.level)
+        self.book.enter(row)
+
+    def retry(self, row: TaskRow, delay: timedelta, cause: Cause, message: str, exit_code: int | None) -> None:
+        """Let a failed attempt be followed by another after a delay."""
+        self._end_attempt(row, Move.RETRY, cause, message, exit_code)
+        self.move(
+            row, Move.RETRY, due_at=self.now + delay, tries=row.tries + 1, worker=None, boot=None,
+            ordered_at=None, started_at=None, cause=cause, message=message, exit_code=exit_code,
+        )  # fmt: skip
+
+    def _end_attempt(self, row: TaskRow, what: Move, cause: Cause, message: str, exit_code: int | None = None) -> None:
+        self._ended.append(
+            AttemptRow(
+                row.run, row.n, row.attempt, what, row.worker, row.ordered_at, row.started_at, self.now, cause,
+                message, exit_code,
+            )
+        )  # fmt: skip
+
+    def _ready_due(self, row: TaskRow, ready_at: datetime, level: int) -> datetime | None:
+        """Return when a ready task must be looked at again: its grace ends, or its age lifts it."""
+        grace_s = policy_of(row.policy).grace_s if row.attempt == 0 else None
+        moments = [lifted_at(row.priority, ready_at, level)]
+        moments.append(None if grace_s is None else ready_at + timedelta(seconds=grace_s))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def rendered(self, row: TaskRow, section: str) -> None:
+        """Keep a section whose templates were filled in."""
+        row.section, row.templated = section, False
+        if row.ref not in self._new_tasks:
+            self._rendered[row.ref] = row
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_run(self, run: RunRow) -> None:
+        """Insert a run that nobody has expanded yet."""
+        self._new_runs[run.id] = run
+
+    def expand(self, run: RunRow, tasks: Iterable[TaskRow], needs: Iterable[tuple[RunId, int, int]]) -> None:
+        """Give a run its tasks; those that need nothing are ready at once."""
+        if run.id not in self._new_runs:
+            self._runs[run.id] = run
+        self._new_needs.extend(needs)
+        for row in tasks:
+            self._new_tasks[row.ref] = row
+            if not row.unmet:
+                row.level = level_of(row.priority)
+                self.make_ready(row, Move.NEEDS_MET)
+        self.out.run_event(run)
+
+    def refuse_run(self, run: RunRow) -> None:
+        """End an accepted run that cannot be expanded."""
+        self._runs[run.id] = run
+        run.state, run.finished_at = RunState.FAILED, self.now
+        self.out.run_event(run)
+
+    def run(self, run: RunId) -> RunRow | None:
+        """Return a run to change; what is changed is saved with the tick."""
+        found = self._new_runs.get(run) or self._runs.get(run)
+        if found is None:
+            found = self.tx.runs.load([run]).get(run)
+            if found is not None:
+                self._runs[run] = found
+        return found
+
+    def close_runs(self) -> None:
+        """Count the tasks that finished into their runs, and end the runs that are through."""
+        counted = {row.run for row in self.finished}
+        unknown = counted - self._new_runs.keys() - self._runs.keys()
+        self._runs.update(self.tx.runs.load(unknown))
+        for row in self.finished:
+            run = self._new_runs.get(row.run) or self._runs[row.run]
+            run.unfinished -= 1
+            run.failed += row.state in COUNTS_AS_FAILED
+            run.cancelled += row.state in COUNTS_AS_CANCELLED
+        for run_id in counted:
+            self._judge(self._new_runs.get(run_id) or self._runs[run_id])
+
+    def _judge(self, run: RunRow) -> None:
+        state = outcome(
+            unfinished=run.unfinished, failed=run.failed, cancelled=run.cancelled,
+            cancel_wanted=run.state == RunState.CANCELLING,
+        )  # fmt: skip
+        if run.unfinished == 0:
+            run.state, run.finished_at = state, self.now
+            self.book.sites.pop(run.id, None)
+            self.out.run_event(run)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def flush(self) -> None:
+        """Write everything, in the transaction; raises Fenced when a touched shard is no longer ours."""
+        self._fence()
+        self.tx.runs.add(list(self._new_runs.values()))
+        self.tx.tasks.add(list(self._new_tasks.values()), self._new_needs)
+        self.tx.tasks.save(list(self._changed.values()))
+        self.tx.tasks.render(list(self._rendered.values()))
+        self.tx.tasks.ended(self._ended)
+        self.tx.runs.save(list(self._runs.values()))
+        self.tx.notes.log(self.logs)
+        self.tx.notes.stray(self.strays)
+        self.tx.notes.park(self.parked)
+        self.out.close()
+        self.tx.mail.post(self.out.posted)
+
+    def _fence(self) -> None:
+        touched = {row.shard for row in self._new_tasks.values()}
+        touched.update(change.row.shard for change in self._changed.values())
+        touched.update(run.shard for run in self._runs.values())
+        epochs = {shard: self.book.epochs[shard] for shard in touched if shard in self.book.epochs}
+        assert len(epochs) == len(touched), "a tick touches owned shards only"
+        if epochs:
+            self.tx.shards.fence(epochs)

@@ -1,0 +1,75 @@
+"""What time alone brings about: retries, graces, unclaimed orders, leases that ran out. One index serves all."""
+
+from __future__ import annotations
+
+from warrener.errors import Cause
+from warrener.states import Move, State
+from warrener.store import TaskRow
+
+from .handlers import fail
+from .policies import policy_of
+from .tick import Tick
+
+
+def on_due(tick: Tick, loaded: TaskRow) -> None:
+    """Do what is due for a task."""
+    row = tick.row(loaded)
+    if row.due_at is None or row.due_at > tick.now:
+        return
+    match row.state:
+        case State.WAITING:
+            tick.make_ready(row, Move.NEEDS_MET)
+        case State.READY:
+            _ready(tick, row)
+        case State.ORDERED:
+            tick.make_ready(row, Move.PLACE_ANEW)
+        case State.RUNNING | State.UNREACHABLE:
+            _lease(tick, row)
+        case State.CANCELLING:
+            _cancelling(tick, row)
+        case _:
+            tick.note(row)
+            row.due_at = None
+
+
+def _ready(tick: Tick, row: TaskRow) -> None:
+    assert row.ready_at is not None
+    grace_s = policy_of(row.policy).grace_s if row.attempt == 0 else None
+    if grace_s is not None and (tick.now - row.ready_at).total_seconds() >= grace_s:
+        tick.move(row, Move.EXPIRE, message=f"nobody could start it within its grace of {grace_s:g} s")
+    else:
+        tick.lift(row)
+
+
+def _lease(tick: Tick, row: TaskRow) -> None:
+    if _extended(tick, row):
+        return
+    on_lost = policy_of(row.policy).on_lost
+    if on_lost == "retry":
+        tick.make_ready(row, Move.PLACE_ANEW)
+    elif on_lost == "fail":
+        tick.move(row, Move.FAIL, cause=Cause.LOST, message=_lost(row))
+    elif row.state is State.RUNNING:
+        tick.move(row, Move.LOSE, due_at=None, message=f"{_lost(row)}; it is held, as on_lost says")
+    else:
+        tick.note(row)
+        row.due_at = None
+
+
+def _cancelling(tick: Tick, row: TaskRow) -> None:
+    if not _extended(tick, row):
+        fail(tick, row, Cause.CANCELLED, "its worker did not confirm in time" if row.worker else "")
+
+
+def _extended(tick: Tick, row: TaskRow) -> bool:
+    """Write down a lease that heartbeats have moved on; tell whether there is one."""
+    lease = tick.book.leases.get(row.ref)
+    if lease is None or lease <= tick.now:
+        return False
+    tick.note(row)
+    row.due_at = lease
+    return True
+
+
+def _lost(row: TaskRow) -> str:
+    return f"its worker {row.worker} stopped answering"
