@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
+
 import msgpack
 import pytest
 from hypothesis import given, settings
@@ -51,7 +54,7 @@ def test_parts_are_the_same_however_their_bytes_are_cut(parts, cuts):
     raw = b"".join(map(written, parts))
     edges = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
     decoder = Decoder()
-    read = [part for start, end in zip(edges, edges[1:], strict=False) for part in decoder.feed(raw[start:end])]
+    read = [part for start, end in itertools.pairwise(edges) for part in decoder.feed(raw[start:end])]
     assert read == parts
 
 
@@ -81,10 +84,8 @@ def test_any_bytes_are_read_or_refused_and_never_raise_anything_else(chunks):
 def test_any_body_is_read_or_refused(body, event, members):
     strange = Body({**body.fields, b"Event": event, b"Members": members})
     for read in (read_event, read_members, read_stats):
-        try:
+        with suppress(MalformedAnswer):
             read(strange)
-        except MalformedAnswer as error:
-            assert str(error).startswith("the Serf agent sent")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,171 @@
+"""Gossip through the Serf agent beside this program.
+
+Two connections: a stalled stream would stall the commands of its connection. The agent drops events for a
+slow reader without a sign, so the full picture is fetched every ten seconds, and again after every
+reconnection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+
+from warrener.errors import GossipUnavailable, Refused
+from warrener.gossip import Change, Member, Status
+from warrener.serfrpc import (
+    CommandRejected,
+    Event,
+    EventStream,
+    KeyRejected,
+    MemberEvent,
+    SerfClient,
+    SerfError,
+    SerfMember,
+)
+
+T = TypeVar("T")
+
+_MEMBER_EVENTS = ("member-join", "member-leave", "member-failed", "member-update", "member-reap")
+
+
+class SerfGossip:
+    """The pool as one agent sees it. Connects when first asked; after a loss, when next asked."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        auth_key: str | None = None,
+        full_every: timedelta = timedelta(seconds=10),
+        answer_within: timedelta = timedelta(seconds=5),
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._auth_key = SecretStr(auth_key) if auth_key is not None else None
+        self._full_every_s = full_every.total_seconds()
+        self._answer_within = answer_within
+        self._commands: SerfClient | None = None
+        self._connecting = asyncio.Lock()
+        self._streaming: set[SerfClient] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"SerfGossip({self._host!r}, {self._port})"
+
+    async def members(self) -> Sequence[Member]:
+        return _members(await self._command(SerfClient.members))
+
+    async def changes(self) -> AsyncIterator[Change]:
+        loop = asyncio.get_running_loop()
+        # The stream begins before the picture is taken: nothing can happen unseen between the two.
+        async with self._stream() as events:
+            while True:
+                yield Change(await self.members(), full=True)
+                deadline = loop.time() + self._full_every_s
+                while (change := await self._next(events, deadline)) is not None:
+                    yield change
+
+    async def own_name(self) -> str | None:
+        stats = await self._command(SerfClient.stats)
+        return stats.get("agent", {}).get("name")
+
+    async def tell(self, tags: Mapping[str, str | None]) -> None:
+        values = {name: value for name, value in tags.items() if value is not None}
+        gone = [name for name, value in tags.items() if value is None]
+        await self._command(lambda serf: serf.tags(values, delete=gone))
+
+    async def close(self) -> None:
+        self._closed = True
+        for client in list(self._streaming):
+            await client.close()
+        async with self._connecting:
+            if self._commands is not None:
+                await self._commands.close()
+
+    async def _command(self, ask: Callable[[SerfClient], Coroutine[Any, Any, T]]) -> T:
+        with self._translating():
+            client = await self._command_connection()
+            try:
+                return await ask(client)
+            except CommandRejected:
+                raise
+            except SerfError:
+                # An agent that does not answer may hang with this connection only: begin with a fresh one.
+                await client.close()
+                raise
+
+    async def _command_connection(self) -> SerfClient:
+        async with self._connecting:
+            if self._commands is None or self._commands.lost:
+                if self._commands is not None:
+                    await self._commands.close()
+                self._commands = await self._connect()
+            return self._commands
+
+    async def _connect(self) -> SerfClient:
+        if self._closed:
+            raise GossipUnavailable("this gossip was closed")
+        return await SerfClient.connect(
+            self._host,
+            self._port,
+            auth_key=self._auth_key.get_secret_value() if self._auth_key is not None else None,
+            answer_within=self._answer_within,
+        )
+
+    @asynccontextmanager
+    async def _stream(self) -> AsyncIterator[EventStream]:
+        with self._translating():
+            client = await self._connect()
+        self._streaming.add(client)
+        try:
+            with self._translating():
+                events = await client.stream(*_MEMBER_EVENTS)
+            yield events
+        finally:
+            self._streaming.discard(client)
+            await client.close()
+
+    async def _next(self, events: EventStream, deadline: float) -> Change | None:
+        """Wait for a change; None when it is time for the full picture."""
+        try:
+            with self._translating():
+                async with asyncio.timeout_at(deadline):
+                    return _change(await anext(events))
+        except TimeoutError:
+            return None
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyRejected as error:
+            raise GossipUnavailable(
+                f"the Serf agent at {self._host}:{self._port} refused the key: {error.reason}; "
+                "put its rpc_auth into WARRENER_GOSSIP, as serf://key@host:port"
+            ) from error
+        except CommandRejected as error:
+            raise Refused(f"{error}; nothing was changed") from error
+        except SerfError as error:
+            raise GossipUnavailable(str(error)) from error
+
+
+def _change(event: Event) -> Change | None:
+    """Read an event; None asks for the full picture, as a forgotten member can only be missing there."""
+    if isinstance(event, MemberEvent) and event.event != "member-reap":
+        return Change(_members(event.members), full=False)
+    return None
+
+
+def _members(members: Sequence[SerfMember]) -> tuple[Member, ...]:
+    known = frozenset(Status)
+    return tuple(
+        Member(member.name, Status(member.status), member.address, member.tags)
+        for member in members
+        if member.status in known  # `none` is one that the agent has only heard of
+    )
