@@ -129,6 +129,16 @@ async def test_an_unknown_exchange_is_refused_and_does_no_harm(broker):
     assert texts(await take(subscription, 1)) == ["a"]
 
 
+async def test_a_strange_priority_or_key_is_refused_and_does_no_harm(broker):
+    subscription = await broker.subscribe([JOBS], prefetch=10)
+    with pytest.raises(Refused, match="priority 10"):
+        await publish(broker, "a", priority=10)
+    with pytest.raises(Refused, match="255 bytes"):
+        await publish(broker, "a", key="k" * 256)
+    await publish(broker, "b")
+    assert texts(await take(subscription, 1)) == ["b"]
+
+
 async def test_each_of_many_publishes_in_flight_waits_for_its_own_confirm(broker):
     subscription = await broker.subscribe([JOBS], prefetch=1000)
     keys = ["job" if number % 3 else "nowhere" for number in range(300)]

@@ -14,16 +14,16 @@ def open_broker(url: str, *, name: str) -> Broker:
     `name` is what the broker's administrators see: the program and its host. All `memory://` connections of a
     process share one broker. Raises InvalidSettings.
     """
-    scheme = urlsplit(url).scheme
-    if scheme == "memory":
+    parts = urlsplit(url)
+    if parts.scheme == "memory":
         from warrener.brokers.memory import MemoryBroker
 
         return MemoryBroker.connect(url)
-    if scheme in ("amqp", "amqps"):
+    if parts.scheme in ("amqp", "amqps") and parts.hostname:
         from warrener.brokers.rabbitmq import RabbitMQ
 
         return RabbitMQ.connect(url, name=name)
     raise InvalidSettings(
-        f"WARRENER_BROKER: no broker has URLs that begin with {scheme or url.partition('@')[2] or url!r}; "
+        f"WARRENER_BROKER: a URL with scheme {parts.scheme!r} and host {parts.hostname or ''!r} is no broker's; "
         "give amqp://user:password@host:port/vhost, amqps://… or memory://"
     )

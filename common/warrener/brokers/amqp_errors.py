@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from aiormq.exceptions import (
     AMQPError,
     ChannelInvalidStateError,
-    ConnectionNotAllowed,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 
@@ -46,8 +46,9 @@ def explain(error: BaseException) -> str:
         return "the broker refused the user or the password; check WARRENER_BROKER"
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, ConnectionNotAllowed):
-        return f"the broker does not allow it, check the virtual host in WARRENER_BROKER: {_text(error)}"
+    if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in _text(error):
+        # The library drops the broker's own words here; there are no other reasons than these.
+        return "the broker refused the virtual host (missing, or not this user's); check WARRENER_BROKER"
     if isinstance(error, asyncio.CancelledError):
         return "the connection was lost"
     return _text(error)

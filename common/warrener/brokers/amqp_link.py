@@ -23,7 +23,7 @@ from warrener.brokers.amqp_errors import FAILURES, explain
 from warrener.errors import BrokerUnavailable
 
 _FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 5.0
+_LONGEST_DELAY_S = 3.0
 _CLOSE_TIMEOUT_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -87,15 +87,11 @@ class Link(Generic[T]):
             except asyncio.CancelledError as error:
                 if _cancelled_by_us():
                     raise
-                self._went_down(
-                    explain(error)
-                )  # the library cancels its own waiters when a connection breaks
+                self._went_down(explain(error))  # the library cancels its own waiters when a connection breaks
             except (BrokerUnavailable, *FAILURES) as error:
                 self._went_down(explain(error))
             except Exception as error:  # a surprise must not end the reconnecting
-                log.exception(
-                    "broker connection failed unexpectedly", broker=self.where, connection=self._name
-                )
+                log.exception("broker connection failed unexpectedly", broker=self.where, connection=self._name)
                 self._went_down(explain(error))
             await asyncio.sleep(self._delay_s())
 

@@ -34,7 +34,7 @@ class AmqpSubscription:
         self._prefetch = prefetch
         self._timeout_s = timeout_s
         self._channel: AbstractChannel | None = None
-        self._consumed: dict[str, str] = {}  # consumer tag → queue
+        self._consuming: set[str] = set()  # queues; a consumer's tag is the name of its queue
         self._arrived: deque[DeliveredMessage] = deque()
         self._unsettled: dict[int, None] = {}  # tags that were taken, ascending
         self._lock = asyncio.Lock()
@@ -42,12 +42,17 @@ class AmqpSubscription:
         self._broken = asyncio.Event()
         self._paused = False
         self._closed = False
+        self._told = ""  # the last failure that was logged: each is told once
         self._first_try: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._run(), name=f"subscription to {', '.join(self._queues)}")
 
     async def started(self) -> None:
-        """Wait for the first try to declare and consume; raises what was wrong with it."""
-        await asyncio.shield(self._first_try)
+        """Wait for the first try to declare and consume, but not for ever; raises what was wrong with it."""
+        await asyncio.wait([self._first_try], timeout=self._timeout_s)
+        if self._first_try.done():
+            self._first_try.result()
+        else:
+            self._first_try.set_result(None)  # what goes wrong from now on is logged
 
     async def take(self, limit: int) -> Sequence[Delivery]:
         while True:
@@ -76,7 +81,7 @@ class AmqpSubscription:
         self._paused = False
         with suppress(*FAILURES):
             async with asyncio.timeout(self._timeout_s), self._lock:
-                if self._channel is not None and not self._consumed:
+                if self._channel is not None and not self._consuming:
                     await self._start_consuming(self._channel)
 
     async def close(self) -> None:
@@ -125,7 +130,7 @@ class AmqpSubscription:
             await self._broken.wait()
         finally:
             self._channel = None
-            self._consumed.clear()
+            self._consuming.clear()
             self._arrived.clear()
             self._unsettled.clear()
             self._news.set()  # there may be room again
@@ -144,13 +149,13 @@ class AmqpSubscription:
 
     async def _start_consuming(self, channel: AbstractChannel) -> None:
         for name in self._queues:
-            answer = await channel.basic_consume(name, self._on_delivery)
-            self._consumed[answer.consumer_tag or ""] = name
+            self._consuming.add(name)
+            await channel.basic_consume(name, self._on_delivery, consumer_tag=name)
 
     async def _stop_consuming(self, channel: AbstractChannel) -> None:
-        for tag in list(self._consumed):
-            await channel.basic_cancel(tag)
-        self._consumed.clear()
+        for name in sorted(self._consuming):
+            await channel.basic_cancel(name)
+        self._consuming.clear()
         while self._arrived:
             number = self._arrived.pop().delivery_tag or 0
             await channel.basic_nack(number, requeue=True, wait=False)
@@ -198,7 +203,7 @@ class AmqpSubscription:
         properties = message.header.properties
         headers = properties.headers
         return Delivery(
-            self._consumed.get(message.consumer_tag or "", ""),
+            message.consumer_tag or "",
             message.exchange or "",
             message.routing_key or "",
             properties.message_type or "",
@@ -215,14 +220,16 @@ class AmqpSubscription:
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _tell_success(self) -> None:
+        self._told = ""
         if not self._first_try.done():
             self._first_try.set_result(None)
 
     def _tell_failure(self, error: BaseException) -> None:
         if isinstance(error, BrokerUnavailable) and not self._first_try.done():
             self._first_try.set_exception(error)
-        else:
-            log.warning("cannot consume, retrying", queues=list(self._queues), why=explain(error))
+        elif self._told != explain(error):
+            self._told = explain(error)
+            log.warning("cannot consume, retrying", queues=list(self._queues), why=self._told)
 
 
 class _Tag:

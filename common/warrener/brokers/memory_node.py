@@ -129,9 +129,7 @@ class MemoryNode:
     def __init__(self) -> None:
         self.numbers = itertools.count(1)
         self._queues: dict[str, MemoryQueue] = {}
-        self._bindings: dict[str, dict[tuple[str, str], None]] = {
-            name: {} for name in EXCHANGES
-        }  # (key, queue)
+        self._bindings: dict[str, dict[tuple[str, str], None]] = {name: {} for name in EXCHANGES}  # (key, queue)
         self._routes: dict[tuple[str, str], tuple[MemoryQueue, ...]] = {}
 
     def declare(self, queue: Queue, owner: object) -> MemoryQueue:

@@ -6,6 +6,8 @@ from warrener.broker import MAX_BODY_BYTES, MAX_PRIORITY, Message
 from warrener.errors import BrokerUnavailable, Refused, Unroutable
 from warrener.topology import EXCHANGES
 
+_MAX_KEY_BYTES = 255  # of AMQP
+
 
 def check_publishable(message: Message) -> None:
     """Raise Refused for what no broker of ours takes."""
@@ -16,6 +18,8 @@ def check_publishable(message: Message) -> None:
         )
     if message.exchange and message.exchange not in EXCHANGES:
         raise Refused(f"there is no exchange {message.exchange!r}; it is one of {', '.join(EXCHANGES)}")
+    if len(message.routing_key.encode()) > _MAX_KEY_BYTES:
+        raise Refused(f"the routing key {message.routing_key[:40]!r}… has more than {_MAX_KEY_BYTES} bytes")
     if not 0 <= message.priority <= MAX_PRIORITY:
         raise Refused(f"a {message.kind} message of priority {message.priority}; it is 0 to {MAX_PRIORITY}")
 
@@ -23,9 +27,7 @@ def check_publishable(message: Message) -> None:
 def unroutable(message: Message) -> Unroutable:
     """Return the error for a mandatory message that no queue takes."""
     where = message.exchange or "the default exchange"
-    return Unroutable(
-        f"no queue takes a {message.kind} message from {where} with the key {message.routing_key!r}"
-    )
+    return Unroutable(f"no queue takes a {message.kind} message from {where} with the key {message.routing_key!r}")
 
 
 def refused_by_full_queue(message: Message) -> BrokerUnavailable:

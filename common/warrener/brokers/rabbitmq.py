@@ -58,8 +58,8 @@ class RabbitMQ:
     def connect(cls, url: str, *, name: str, timeout_s: float = 10.0, heartbeat_s: int = 5) -> Self:
         """Begin to connect, and go on for ever: an outage is logged once, and ends by itself.
 
-        `timeout_s`: how long a call waits for the broker. `heartbeat_s`: a frozen broker is noticed after three
-        of these and three seconds; smaller values cost a little traffic.
+        `timeout_s`: how long a call waits for the broker. `heartbeat_s`: a frozen broker is noticed after
+        three of these and three seconds; smaller values cost a little traffic.
         """
         return cls(url, name=name, timeout_s=timeout_s, heartbeat_s=heartbeat_s)
 
@@ -102,10 +102,7 @@ class RabbitMQ:
         subscription = AmqpSubscription(self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s)
         self._subscriptions.append(subscription)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await subscription.started()
-        except TimeoutError:
-            pass
+            await subscription.started()
         except BaseException:
             self._subscriptions.remove(subscription)
             await subscription.close()
@@ -161,7 +158,7 @@ def _properties(message: Message) -> spec.Basic.Properties:
         message_id=message.message_id,
         priority=message.priority,
         delivery_mode=2 if message.durable else 1,
-        expiration=None if expires is None else str(int(expires.total_seconds() * 1000)),
+        expiration=None if expires is None else str(max(0, int(expires.total_seconds() * 1000))),
         reply_to=message.reply_to,
         correlation_id=message.correlation_id,
         headers=dict(message.headers) or None,
