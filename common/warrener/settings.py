@@ -10,7 +10,7 @@ import platform
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Folders outside the site that `file:` sources and destinations may lie in; default: the current folder."""
     stage_hosts: tuple[str, ...] = ()
     """Hosts (`host` or `host:port`) with private addresses that staging may fetch from."""
+    env_builder: Literal["auto", "uv", "pip"] = "auto"
+    """What builds environments; `auto`: uv if it is there, otherwise `python -m venv` and pip, which is slower."""
     secrets: Path | None = None
     """The folder of secrets, a file each; `secret://name` reads it at launch. Default `<state>/secrets`."""
     worker: str = ""
