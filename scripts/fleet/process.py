@@ -111,6 +111,15 @@ class Process:
                 raise FleetError(f"{self.name} was not ready within {timeout_s:g} s; {self._last_words()}")
             time.sleep(_POLL_S)
 
+    def reap(self) -> None:
+        """Wait for a process that was told to end by other means."""
+        self._child.wait()
+
+    def wait(self, timeout_s: float = 60.0) -> None:
+        """Wait for a process that ends by itself; FleetError, with the end of its log, if it fails."""
+        if self._child.wait(timeout_s):
+            raise FleetError(f"{self.name} ended with {self.returncode}; {self._last_words()}")
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process and all its descendants."""
         if self.running:
