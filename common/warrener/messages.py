@@ -95,11 +95,15 @@ class Submit(Body):
 
 
 class Acceptance(Part):
-    """What became of one request: a run (new, or the one of an earlier request with this key), or the problems."""
+    """What became of one request: a run (new, or the one of an earlier request with this key), or the problems.
+
+    Repeating a request is therefore also how a client asks for the state of its run.
+    """
 
     key: str
     run: RunIdText | None = None
     new: bool = True
+    state: str = "accepted"
     problems: list[str] = []
 
 

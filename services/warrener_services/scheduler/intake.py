@@ -14,7 +14,6 @@ from functools import lru_cache
 import structlog
 
 from warrener.errors import InvalidWorkflow
-from warrener.ids import RunId
 from warrener.messages import Acceptance, Accepted, RunRequest, Submit
 from warrener.ordering import level_of
 from warrener.runs import RunState
