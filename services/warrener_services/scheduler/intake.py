@@ -41,26 +41,35 @@ def on_submit(tick: Tick, message: Submit) -> Accepted:
     except InvalidWorkflow as error:
         refused = [Acceptance(key=run.key, problems=list(error.problems)) for run in message.runs]
         return Accepted(results=refused)
-    known = dict(tick.tx.runs.known(message.owner, [run.key for run in message.runs]))
+    known = _known(tick, message)
     results = [_accept(tick, message.owner, definition, request, known) for request in message.runs]
     if any(result.new and result.run for result in results):
         tick.tx.runs.define([definition_row(definition, tick.now)])
     return Accepted(results=results)
 
 
-def _accept(tick: Tick, owner: str, definition: Definition, request: RunRequest, known: dict[str, RunId]) -> Acceptance:
+def _accept(tick: Tick, owner: str, definition: Definition, request: RunRequest, known: dict[str, RunRow]) -> Acceptance:
     if request.key in known:
-        return Acceptance(key=request.key, run=known[request.key], new=False)
+        run = known[request.key]
+        return Acceptance(key=request.key, run=run.id, new=False, state=run.state)
     run = make_run(owner, definition, request, now=tick.now, shards=tick.rules.shards, rng=tick.rules.rng)
     try:
         plan = definition.plan(request.params, run=facts_of(run))
     except InvalidWorkflow as error:
         return Acceptance(key=request.key, problems=list(error.problems))
-    known[request.key] = run.id
+    known[request.key] = run
     tick.add_run(run)
     if tick.book.owns(run.shard):
         expand(tick, run, plan)
-    return Acceptance(key=request.key, run=run.id)
+    return Acceptance(key=request.key, run=run.id, state=run.state)
+
+
+def _known(tick: Tick, message: Submit) -> dict[str, RunRow]:
+    """Return the runs that these keys have already, some perhaps since a moment ago."""
+    keys = [request.key for request in message.runs]
+    ids = tick.tx.runs.known(message.owner, keys)
+    loaded = tick.tx.runs.load(ids.values())
+    return {key: tick.fresh_run(loaded[run]) for key, run in ids.items()} | tick.new_runs_of(message.owner, keys)
 
 
 def take_up(tick: Tick, accepted: Sequence[tuple[RunRow, str]]) -> None:

@@ -9,7 +9,7 @@ collected and leaves after the commit. When it raises, the transaction is undone
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -176,6 +176,14 @@ class Tick:
         self._runs[run.id] = run
         run.state, run.finished_at = RunState.FAILED, self.now
         self.out.run_event(run)
+
+    def fresh_run(self, loaded: RunRow) -> RunRow:
+        """Return a run as this tick left it, for a row just read from the store."""
+        return self._runs.get(loaded.id) or loaded
+
+    def new_runs_of(self, owner: str, keys: Collection[str]) -> dict[str, RunRow]:
+        """Return the runs that this tick adds under these keys."""
+        return {run.key: run for run in self._new_runs.values() if run.owner == owner and run.key in keys}
 
     def run(self, run: RunId) -> RunRow | None:
         """Return a run to change; what is changed is saved with the tick."""
