@@ -22,7 +22,7 @@ _MOST_DIGITS = 15
 _DATE_FORMAT = re.compile(r"(?:%[YmdHMSjyUVGuab%]|[^%]){1,64}")
 
 
-class TemplateProblem(ValueError):  # noqa: N818 - a finding about what somebody wrote, collected like Problem
+class TemplateProblem(ValueError):
     """A template cannot be accepted, or cannot be rendered; the message says why."""
 
 
@@ -36,9 +36,7 @@ class Budget:
         """Use up some; raises TemplateProblem when nothing is left."""
         self._left -= characters
         if self._left < 0:
-            raise TemplateProblem(
-                f"templates of one task may produce at most {MAX_RENDERED} characters together"
-            )
+            raise TemplateProblem(f"templates of one task may produce at most {MAX_RENDERED} characters together")
 
     def spend(self, text: str) -> str:
         self.take(len(text))
@@ -73,9 +71,7 @@ def as_text(value: Json, budget: Budget) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        raise TemplateProblem(
-            "null cannot stand inside a text; say what to use instead: {{ … | default('x') }}"
-        )
+        raise TemplateProblem("null cannot stand inside a text; say what to use instead: {{ … | default('x') }}")
     return _tojson(budget, value)
 
 

@@ -22,7 +22,7 @@ from warrener import written
 from warrener.errors import Cause, InvalidWorkflow, TaskFailed
 from warrener.filters import Budget, TemplateProblem
 from warrener.messages import Json, Kind
-from warrener.problems import Path, Problem, dotted, findings, join, meant, not_json, sentences, show
+from warrener.problems import Path, Problem, as_written, dotted, findings, join, meant, not_json, sentences, show
 from warrener.sections import (
     LITERAL_FIELDS,
     SECTIONS,
@@ -130,9 +130,7 @@ class Definition:
         `place` says where a problem is; by default `tasks.plot.job.argv[2]`.
         """
         if not isinstance(definition, Mapping):
-            raise InvalidWorkflow(
-                [f"a workflow is a mapping with workflow: and tasks:, not {show(definition)}"]
-            )
+            raise InvalidWorkflow([f"a workflow is a mapping with workflow: and tasks:, not {show(definition)}"])
         problems = list(not_json(dict(definition)))
         if problems:
             raise InvalidWorkflow(sentences(problems, place))
@@ -191,9 +189,7 @@ def _digest(definition: dict[str, Json]) -> str:
 def _parse_tasks(workflow: written.Workflow, problems: list[Problem]) -> tuple[_ParsedTask, ...]:
     numbers = {task.name: n for n, task in enumerate(workflow.tasks)}
     asks = [_asks(task, workflow, numbers, problems) for task in workflow.tasks]
-    needs = [
-        _needs(task, asked.tasks, numbers, problems) for task, asked in zip(workflow.tasks, asks, strict=True)
-    ]
+    needs = [_needs(task, asked.tasks, numbers, problems) for task, asked in zip(workflow.tasks, asks, strict=True)]
     problems.extend(_cycles(workflow.tasks, needs))
     if problems:
         return ()
@@ -228,12 +224,7 @@ def _has_templates(task: written.Task) -> bool:
 
 def _template_texts(kind: Kind, section: Mapping[str, Json], path: Path) -> list[tuple[Path, str]]:
     literal = LITERAL_FIELDS[kind]
-    return [
-        found
-        for name, value in section.items()
-        if name not in literal
-        for found in texts(value, (*path, name))
-    ]
+    return [found for name, value in section.items() if name not in literal for found in texts(value, (*path, name))]
 
 
 def _asks(
@@ -276,9 +267,7 @@ def _needs(
 ) -> tuple[int, ...]:
     for i, name in enumerate(task.needs):
         if name not in numbers:
-            problems.append(
-                Problem((*task.place, "needs", i), f"there is no task '{name}'{meant(name, numbers)}")
-            )
+            problems.append(Problem((*task.place, "needs", i), f"there is no task '{name}'{meant(name, numbers)}"))
     return tuple(sorted({numbers[name] for name in (*task.needs, *asked) if name in numbers}))
 
 
@@ -308,17 +297,13 @@ def _circle(tasks: Sequence[written.Task]) -> Problem:
     names = [task.name for task in tasks]
     half = _SHOWN // 2
     shown = names if len(names) <= _SHOWN else [*names[:half], "…", *names[-half:]]
-    return Problem(
-        tasks[0].place, f"needs itself in a circle: {' → '.join(shown)}; remove one of these needs"
-    )
+    return Problem(tasks[0].place, f"needs itself in a circle: {' → '.join(shown)}; remove one of these needs")
 
 
 # ── planning: what a run adds ───────────────────────────────────────────────────────────────────────────────
 
 
-def _fill(
-    specs: Mapping[str, written.Param], given: Mapping[str, Json], problems: list[Problem]
-) -> dict[str, Json]:
+def _fill(specs: Mapping[str, written.Param], given: Mapping[str, Json], problems: list[Problem]) -> dict[str, Json]:
     filled: dict[str, Json] = {}
     problems.extend(
         Problem(("params", str(name)), f"the workflow has no such parameter{meant(name, specs)}")
@@ -359,9 +344,7 @@ def _plan_task(
     )
 
 
-def _section(
-    task: _ParsedTask, known: dict[str, dict[str, Json]], problems: list[Problem]
-) -> dict[str, Json]:
+def _section(task: _ParsedTask, known: dict[str, dict[str, Json]], problems: list[Problem]) -> dict[str, Json]:
     """Render a section, or, where outputs are missing, pack it with what it will be rendered from.
 
     A section that waits for outputs is kept as it was written and rendered in one go: a parameter that looks
@@ -396,9 +379,7 @@ def _rendered(
 ) -> dict[str, Json]:
     literal, budget = LITERAL_FIELDS[kind], Budget()
     return {
-        name: value
-        if name in literal
-        else render(value, context, budget, (*path, name), problems, later=later)
+        name: value if name in literal else render(value, context, budget, (*path, name), problems, later=later)
         for name, value in section.items()
     }
 
@@ -428,10 +409,11 @@ def render_with_outputs(section: Mapping[str, Json], outputs: Mapping[str, Json]
     """
     kind, task = Kind(section["kind"]), section["task"]
     context = {**section["known"], "tasks": {name: {"output": value} for name, value in outputs.items()}}
+    place: Path = ("tasks", task, kind.value)
     problems: list[Problem] = []
-    rendered = _rendered(kind, section["template"], context, (kind.value,), problems)
-    body = {} if problems else _body(kind, rendered, (kind.value,), problems)
+    rendered = _rendered(kind, section["template"], context, place, problems)
+    body = {} if problems else _body(kind, rendered, place, problems)
     if problems:
-        says = "; ".join(f"{join(problem.path)}: {problem.says}" for problem in problems[:5])
-        raise TaskFailed(Cause.TEMPLATE, f"task '{task}', {says}")
+        told = (f"{join(as_written(problem.path)[2:])}: {problem.says}" for problem in problems[:5])
+        raise TaskFailed(Cause.TEMPLATE, f"task '{task}', {'; '.join(told)}")
     return body
