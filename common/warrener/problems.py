@@ -76,13 +76,7 @@ def show(value: Json) -> str:
         return f"the text {value[:40]!r}"
     if isinstance(value, (int, float)):
         return f"the number {str(value)[:40]}" if abs(value) < 10**40 else "a huge number"
-    return (
-        "a list"
-        if isinstance(value, (list, tuple))
-        else "a mapping"
-        if isinstance(value, Mapping)
-        else "no JSON"
-    )
+    return "a list" if isinstance(value, (list, tuple)) else "a mapping" if isinstance(value, Mapping) else "no JSON"
 
 
 def not_json(value: Any, path: Path = ()) -> Iterator[Problem]:  # noqa: C901 - a branch for each sort of JSON
@@ -108,9 +102,7 @@ def not_json(value: Any, path: Path = ()) -> Iterator[Problem]:  # noqa: C901 - 
         elif isinstance(item, int) and abs(item) >= 2**63 and not isinstance(item, bool):
             yield Problem(at, "a whole number lies between -2^63 and 2^63; write a larger one as text")
         elif item is not None and not isinstance(item, (bool, int, float)):
-            yield Problem(
-                at, f"a Python {type(item).__name__} is no JSON value; use text, numbers, lists and mappings"
-            )
+            yield Problem(at, f"a Python {type(item).__name__} is no JSON value; use text, numbers, lists and mappings")
 
 
 def _unstorable(text: str, path: Path) -> Iterator[Problem]:
@@ -158,16 +150,10 @@ def _in_words(found: dict[str, Any]) -> str:  # noqa: PLR0911 - one sentence for
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
     if kind in _WANTED:
         quotes = " (put it in quotes)" if kind == "string_type" and isinstance(value, (int, float)) else ""
-        listed = (
-            f"; write [{value}]"
-            if kind == "tuple_type" and isinstance(value, str) and len(value) < _SHORT
-            else ""
-        )
+        listed = f"; write [{value}]" if kind == "tuple_type" and isinstance(value, str) and len(value) < _SHORT else ""
         return f"expected {_WANTED[kind]}, got {show(value)}{quotes}{listed}"
     if kind in ("literal_error", "enum"):
-        return (
-            f"expected {context['expected']}, got {show(value)}{meant(value, _choices(context['expected']))}"
-        )
+        return f"expected {context['expected']}, got {show(value)}{meant(value, _choices(context['expected']))}"
     if kind == "value_error":
         return str(context["error"])
     if kind.startswith(("greater_than", "less_than")):

@@ -66,9 +66,7 @@ def _as_seconds(value: timedelta) -> float:
     return int(seconds) if seconds.is_integer() else seconds
 
 
-Duration = Annotated[
-    timedelta, BeforeValidator(read_duration), PlainSerializer(_as_seconds, return_type=float)
-]
+Duration = Annotated[timedelta, BeforeValidator(read_duration), PlainSerializer(_as_seconds, return_type=float)]
 """A length of time: seconds in JSON, `30s`, `5m`, `2h`, `1d`, `500ms` where people write it."""
 
 PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]

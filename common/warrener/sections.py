@@ -100,9 +100,7 @@ def _requirement(value: str, info: ValidationInfo) -> str:
     if _unknown(info, value):
         return value
     if not value.strip() or value.strip().startswith("-") or "\n" in value:
-        raise ValueError(
-            f"{value[:80]!r} is not a requirement such as numpy==2.1.3; options do not belong here"
-        )
+        raise ValueError(f"{value[:80]!r} is not a requirement such as numpy==2.1.3; options do not belong here")
     return value.strip()
 
 
@@ -116,9 +114,7 @@ class EnvSection(Section):
     """An environment to build, or to find built: the packages, or a lock file of them."""
 
     manager: Literal["venv"] = "venv"
-    requirements: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(
-        default=(), max_length=10_000
-    )
+    requirements: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(default=(), max_length=10_000)
     lock: str | None = Field(default=None, max_length=MAX_FILES_BYTES)
     """The text of a lock file (requirements with hashes); wins over `requirements`. Never a template."""
     python: Annotated[str, AfterValidator(_python_version)] | None = None
@@ -148,8 +144,7 @@ class StageItem(Section):
             return self
         if has_scheme(self.source) == has_scheme(self.to):
             raise ValueError(
-                "exactly one of from and to has a scheme (https:, file:, …); "
-                "the other is a path below the run's folder"
+                "exactly one of from and to has a scheme (https:, file:, …); the other is a path below the run's folder"
             )
         relative_path(self.to if self.incoming else self.source, info)
         if self.sha256 and not self.incoming:
@@ -207,9 +202,7 @@ class JobSection(Section):
                 "shell: templates inside a script are refused: a value with a quote or a semicolon would "
                 'become code; pass it as env: {VALUE: "{{ … }}"} and write "$VALUE" in the script'
             )
-        return {name: field for name, field in value.items() if name != "shell"} | {
-            "argv": ["/bin/sh", "-c", script]
-        }
+        return {name: field for name, field in value.items() if name != "shell"} | {"argv": ["/bin/sh", "-c", script]}
 
     @model_validator(mode="after")
     def _files_are_small(self) -> Self:
@@ -220,9 +213,7 @@ class JobSection(Section):
 
 def _function_name(value: str) -> str:
     if not _FUNCTION.fullmatch(value):
-        raise ValueError(
-            f"{value[:80]!r} is no function such as images.thumbnail: app (a-z, 0-9, -), dot, name"
-        )
+        raise ValueError(f"{value[:80]!r} is no function such as images.thumbnail: app (a-z, 0-9, -), dot, name")
     return value
 
 

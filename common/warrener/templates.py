@@ -81,9 +81,7 @@ class Template:
 def compile_template(text: str) -> Template:
     """Parse a text with templates; raises TemplateProblem for whatever is not allowed."""
     if len(text) > MAX_TEMPLATE:
-        raise TemplateProblem(
-            f"a text with templates has at most {MAX_TEMPLATE} characters, this one {len(text)}"
-        )
+        raise TemplateProblem(f"a text with templates has at most {MAX_TEMPLATE} characters, this one {len(text)}")
     try:
         body = _GRAMMAR.parse(text).body
     except TemplateSyntaxError as error:
@@ -103,9 +101,7 @@ def compile_template(text: str) -> Template:
 def refused_block(text: str) -> str | None:
     """Explain what is wrong with a text that tries a statement such as `{% for … %}`; None if it does not."""
     if _BLOCK.search(text):
-        return (
-            "statements such as {% for %} and {% if %} are not part of templates; write {{ a if b else c }}"
-        )
+        return "statements such as {% for %} and {% if %} are not part of templates; write {{ a if b else c }}"
     return None
 
 
@@ -138,9 +134,7 @@ def _scan(node: nodes.Node, depth: int) -> References:
     if isinstance(node, (nodes.Name, nodes.Getattr, nodes.Getitem)):
         return _scan_path(node, depth)
     if type(node) not in _RULES and not isinstance(node, (nodes.Pair, nodes.Operand)):
-        raise TemplateProblem(
-            f"{_REFUSED.get(type(node), type(node).__name__.lower())} is not part of templates"
-        )
+        raise TemplateProblem(f"{_REFUSED.get(type(node), type(node).__name__.lower())} is not part of templates")
     if isinstance(node, nodes.Filter):
         _check_filter(node)
     if isinstance(node, nodes.Test) and node.name not in _TESTS:
@@ -267,11 +261,7 @@ def _sort(value: Json) -> str:
     if isinstance(value, bool):
         return "true or false"
     return (
-        "a number"
-        if isinstance(value, (int, float))
-        else "a list"
-        if isinstance(value, (list, tuple))
-        else "an object"
+        "a number" if isinstance(value, (int, float)) else "a list" if isinstance(value, (list, tuple)) else "an object"
     )
 
 
@@ -385,9 +375,7 @@ _RULES: dict[type[nodes.Node], Callable[[Any, Mapping[str, Json], Budget], Json]
     nodes.CondExpr: lambda node, c, b: _value(node.expr1 if _value(node.test, c, b) else node.expr2, c, b),
     nodes.List: lambda node, c, b: [_value(item, c, b) for item in node.items],
     nodes.Tuple: lambda node, c, b: [_value(item, c, b) for item in node.items],
-    nodes.Dict: lambda node, c, b: {
-        as_text(_value(i.key, c, b), b): _value(i.value, c, b) for i in node.items
-    },
+    nodes.Dict: lambda node, c, b: {as_text(_value(i.key, c, b), b): _value(i.value, c, b) for i in node.items},
 }
 """Every node that may stand in a template. What is not here does not exist."""
 
@@ -428,14 +416,9 @@ def render(
     if isinstance(value, str):
         return _render_text(value, context, budget, path, problems, later=later) if OPEN in value else value
     if isinstance(value, Mapping):
-        return {
-            key: render(item, context, budget, (*path, key), problems, later=later)
-            for key, item in value.items()
-        }
+        return {key: render(item, context, budget, (*path, key), problems, later=later) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [
-            render(item, context, budget, (*path, n), problems, later=later) for n, item in enumerate(value)
-        ]
+        return [render(item, context, budget, (*path, n), problems, later=later) for n, item in enumerate(value)]
     return value
 
 

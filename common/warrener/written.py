@@ -314,15 +314,9 @@ class _TaskReader:
         other = self.written.get(name) if isinstance(name, str) else None
         if isinstance(other, dict) and "env" in other:
             return {**section, "environment": f"{{{{ tasks['{name}'].output }}}}"}
-        near = meant(
-            name, (task for task, raw in self.written.items() if isinstance(raw, dict) and "env" in raw)
-        )
+        near = meant(name, (task for task, raw in self.written.items() if isinstance(raw, dict) and "env" in raw))
         is_task = isinstance(name, str) and name in self.written
-        says = (
-            f"the task '{name}' is not an env task"
-            if is_task
-            else f"expected an env task's name, got {show(name)}"
-        )
+        says = f"the task '{name}' is not an env task" if is_task else f"expected an env task's name, got {show(name)}"
         self.problems.append(Problem(path, says + near))
         return {field: value for field, value in section.items() if field != "environment"}
 
@@ -399,9 +393,7 @@ def _check(model: type[M], fields: Mapping[str, Json], path: Path, problems: lis
         return None
 
 
-def _without_not_built(
-    fields: Mapping[str, Json], where: str, path: Path, problems: list[Problem]
-) -> dict[str, Json]:
+def _without_not_built(fields: Mapping[str, Json], where: str, path: Path, problems: list[Problem]) -> dict[str, Json]:
     problems.extend(
         Problem((*path, name), f"'{name}' is not built yet; remove it, as this version could only ignore it")
         for name in fields
