@@ -144,6 +144,7 @@ class AmqpSubscription:
                 if self._closed and not channel.is_closed:
                     for queue in self._queues.values():
                         if queue.exclusive:
+                            await channel.basic_cancel(queue.name)
                             await channel.queue_delete(queue.name)
                 await channel.close()
 
