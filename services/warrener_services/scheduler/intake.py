@@ -48,7 +48,9 @@ def on_submit(tick: Tick, message: Submit) -> Accepted:
     return Accepted(results=results)
 
 
-def _accept(tick: Tick, owner: str, definition: Definition, request: RunRequest, known: dict[str, RunRow]) -> Acceptance:
+def _accept(
+    tick: Tick, owner: str, definition: Definition, request: RunRequest, known: dict[str, RunRow]
+) -> Acceptance:
     if request.key in known:
         run = known[request.key]
         return Acceptance(key=request.key, run=run.id, new=False, state=run.state)

@@ -63,6 +63,7 @@ class Tick:
         self.strays: list[Stray] = []
         self.parked: list[ParkedMessage] = []
         self._new_runs: dict[RunId, RunRow] = {}
+        self._keys: dict[tuple[str, str], RunRow] = {}
         self._runs: dict[RunId, RunRow] = {}
         self._new_tasks: dict[TaskRef, TaskRow] = {}
         self._new_needs: list[tuple[RunId, int, int]] = []
@@ -157,7 +158,7 @@ class Tick:
 
     def add_run(self, run: RunRow) -> None:
         """Insert a run that nobody has expanded yet."""
-        self._new_runs[run.id] = run
+        self._new_runs[run.id] = self._keys[run.owner, run.key] = run
 
     def expand(self, run: RunRow, tasks: Iterable[TaskRow], needs: Iterable[tuple[RunId, int, int]]) -> None:
         """Give a run its tasks; those that need nothing are ready at once."""
@@ -183,7 +184,7 @@ class Tick:
 
     def new_runs_of(self, owner: str, keys: Collection[str]) -> dict[str, RunRow]:
         """Return the runs that this tick adds under these keys."""
-        return {run.key: run for run in self._new_runs.values() if run.owner == owner and run.key in keys}
+        return {key: self._keys[owner, key] for key in keys if (owner, key) in self._keys}
 
     def run(self, run: RunId) -> RunRow | None:
         """Return a run to change; what is changed is saved with the tick."""
