@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from warrener.errors import GossipUnavailable, Refused
+from warrener.errors import GossipUnavailable, Refused, WarrenerError
 from warrener.gossip import Change, Member, Status
 from warrener.serfrpc import (
     CommandRejected,
@@ -78,7 +78,7 @@ class SerfGossip:
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         values = {name: value for name, value in tags.items() if value is not None}
         gone = [name for name, value in tags.items() if value is None]
-        await self._command(lambda serf: serf.tags(values, delete=gone))
+        await self._command(lambda serf: serf.tags(values, delete=gone), refusal=Refused)
 
     async def close(self) -> None:
         self._closed = True
@@ -88,8 +88,13 @@ class SerfGossip:
             if self._commands is not None:
                 await self._commands.close()
 
-    async def _command(self, ask: Callable[[SerfClient], Coroutine[Any, Any, T]]) -> T:
-        with self._translating():
+    async def _command(
+        self,
+        ask: Callable[[SerfClient], Coroutine[Any, Any, T]],
+        *,
+        refusal: type[WarrenerError] = GossipUnavailable,
+    ) -> T:
+        with self._translating(refusal):
             client = await self._command_connection()
             try:
                 return await ask(client)
@@ -141,7 +146,7 @@ class SerfGossip:
             return None
 
     @contextmanager
-    def _translating(self) -> Iterator[None]:
+    def _translating(self, refusal: type[WarrenerError] = GossipUnavailable) -> Iterator[None]:
         try:
             yield
         except KeyRejected as error:
@@ -150,7 +155,7 @@ class SerfGossip:
                 "put its rpc_auth into WARRENER_GOSSIP, as serf://key@host:port"
             ) from error
         except CommandRejected as error:
-            raise Refused(f"{error}; nothing was changed") from error
+            raise refusal(str(error)) from error
         except SerfError as error:
             raise GossipUnavailable(str(error)) from error
 

@@ -1,0 +1,29 @@
+"""The program `gossip`: wiring only."""
+
+from __future__ import annotations
+
+from random import SystemRandom
+
+from warrener.broker import Broker
+from warrener.brokers import open_broker
+from warrener.gossips import open_gossip
+from warrener.ids import new_token
+from warrener.settings import Settings
+
+from .service import GossipService
+
+
+async def run(settings: Settings, broker: Broker | None = None) -> None:
+    """Run until cancelled."""
+    rng = SystemRandom()
+    who = f"gossip-{settings.host}-{new_token(rng)}"
+    gossip = open_gossip(settings.gossip)
+    try:
+        link = broker or open_broker(settings.broker, name=who)
+        try:
+            await GossipService(gossip=gossip, broker=link, who=who, rng=rng).run()
+        finally:
+            if link is not broker:
+                await link.close()
+    finally:
+        await gossip.close()
