@@ -14,6 +14,7 @@ import pytest
 from warrener.errors import TaskFailed
 from warrener.ids import AttemptRef, RunId
 from warrener.target import Job, Started
+from warrener.targets import local
 from warrener.targets.local import LocalTarget
 
 REF = AttemptRef(RunId("0123456789abcdef"), 2, 1)
@@ -159,6 +160,21 @@ class TestOnce:
         ended = await target.wait(await start(target, work))
         assert ended.exit_code == 0
         assert text_of(tmp_path / "count") == "ran\n"
+
+    async def test_a_runner_that_hangs_is_killed_and_never_starts(self, target, job, tmp_path, monkeypatch):
+        (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
+        with monkeypatch.context() as patch:
+            patch.setattr(local, "START_WITHIN_S", 0.3)
+            patch.setattr(local.disk, "program", lambda: str(tmp_path / "hangs.py"))
+            with pytest.raises(TaskFailed, match=r"did nothing for 0\.3 s"):
+                await start(target, job("true"))
+        assert "never started" in (await target.wait(await start(target, job("true")))).error
+
+    async def test_a_runner_that_breaks_says_why(self, target, job, tmp_path, monkeypatch):
+        (tmp_path / "breaks.py").write_text("raise SystemExit('no such luck')")
+        monkeypatch.setattr(local.disk, "program", lambda: str(tmp_path / "breaks.py"))
+        with pytest.raises(TaskFailed, match="ended at once: no such luck"):
+            await start(target, job("true"))
 
     async def test_an_attempt_that_was_waited_for_before_it_started_never_starts(self, target, job, tmp_path):
         started = await start(target, job(*shell("echo ran >> count")))

@@ -29,6 +29,11 @@ from warrener.targets import attempt_folder as disk
 from warrener.targets.processes import ended as process_ended
 from warrener.targets.processes import readable
 
+STARTING_AT_ONCE = 4
+"""Loading a program holds the event loop for a moment: in between, others shall have their turn."""
+START_WITHIN_S = 30.0
+"""A runner that takes longer hangs, as on a dead file system; the attempt then never starts."""
+
 
 class LocalTarget:
     """Runs jobs on this host; `attempts` is the folder of the attempts' folders."""
@@ -36,6 +41,7 @@ class LocalTarget:
     def __init__(self, attempts: Path) -> None:
         self._attempts = attempts.absolute()
         self._children: set[int] = set()
+        self._turns = asyncio.Semaphore(STARTING_AT_ONCE)
 
     async def start(self, ref: AttemptRef, job: Job, *, lease_until_s: float, note: str) -> Started:
         folder = self._attempts / f"{ref.run}-{ref.n}-{ref.attempt}"
@@ -43,7 +49,8 @@ class LocalTarget:
             await asyncio.to_thread(disk.record_intent, folder, job, lease_until_s, note)
             if not (folder / "runner").exists():
                 await asyncio.to_thread(disk.write_lease, folder, lease_until_s)
-                await self._launch(folder, job)
+                async with self._turns:
+                    await self._launch(folder, job)
         except OSError as error:
             raise TaskFailed(
                 Cause.ERROR,
@@ -96,14 +103,24 @@ class LocalTarget:
                 self._children.add(pid)
             os.close(tell)
             tell = -1
-            await readable(told)
-            if not os.read(told, 1) and not (folder / "runner").exists():
-                raise OSError(f"the runner ended at once: {disk.end_of(folder / 'runner.log')}")
+            await self._taken(folder, pid, told)
         finally:
             for end in (told, tell):
                 if end >= 0:
                     os.close(end)
             self._reap()
+
+    async def _taken(self, folder: Path, pid: int, told: int) -> None:
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await readable(told)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)  # it is a child that nobody has waited for: the number is its own
+            if (await asyncio.to_thread(disk.record_of, folder)).pid == 0:
+                raise OSError(f"the runner did nothing for {START_WITHIN_S:g} s; it was killed") from None
+            return
+        if not os.read(told, 1) and not (folder / "runner").exists():
+            raise OSError(f"the runner ended at once: {disk.end_of(folder / 'runner.log')}")
 
     def _reap(self) -> None:
         for pid in tuple(self._children):
