@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -68,7 +68,8 @@ class WebServer:
                 self.wfile.flush()
                 if page.stalls:
                     web.ends.wait(30)
-                self.wfile.write(page.body[half:])
+                with suppress(ConnectionError):  # a client may go
+                    self.wfile.write(page.body[half:])
 
             def log_message(self, *_args: object) -> None:
                 """Tests say what matters."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -14,9 +14,29 @@ T = TypeVar("T")
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in a thread; when cancelled, leave only after the work has ended.
 
-    So nobody closes a descriptor, or removes a file, under a thread that still uses it. Keep the work short.
+    So nobody closes a descriptor, or removes a file, under a thread that still uses it. Keep the work short. What
+    must be released again belongs into `held`.
     """
-    working = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    return await _outlast(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))
+
+
+@asynccontextmanager
+async def held(acquire: Callable[[], T], release: Callable[[T], None]) -> AsyncIterator[T]:
+    """Acquire something in a thread, and release it at the end; also when cancelled while it is being acquired."""
+    working = asyncio.ensure_future(asyncio.to_thread(acquire))
+    try:
+        thing = await _outlast(working)
+    except asyncio.CancelledError:
+        if not working.cancelled() and working.exception() is None:
+            release(working.result())
+        raise
+    try:
+        yield thing
+    finally:
+        release(thing)
+
+
+async def _outlast(working: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:

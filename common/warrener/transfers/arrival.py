@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from warrener.errors import Cause, TaskFailed
-from warrener.threads import in_thread
+from warrener.threads import held, in_thread
 from warrener.transfer import Transferred
 from warrener.transfers.paths import Beneath, open_folder
 
@@ -92,19 +92,17 @@ async def receive(
     mode: int = 0o666,
 ) -> Transferred:
     """Write what comes to its destination, whole and checked, or not at all; raises TaskFailed."""
-    arrival: Arrival | None = None
+    written_bytes = 0
     try:
-        arrival = await in_thread(Arrival.begin, destination, size_bytes=size_bytes, mode=mode)
-        async for piece in pieces:
-            progress(await in_thread(arrival.write, piece))
-        _check(arrival, source, size_bytes, sha256)
-        digest = await in_thread(arrival.finish)
-        return Transferred(str(destination), arrival.size_bytes, digest)
+        async with held(lambda: Arrival.begin(destination, size_bytes=size_bytes, mode=mode), Arrival.close) as arrival:
+            async for piece in pieces:
+                written_bytes = await in_thread(arrival.write, piece)
+                progress(written_bytes)
+            _check(arrival, source, size_bytes, sha256)
+            digest = await in_thread(arrival.finish)
+            return Transferred(str(destination), arrival.size_bytes, digest)
     except OSError as error:
-        raise failure(error, source, destination, size_bytes, arrival.size_bytes if arrival else 0) from error
-    finally:
-        if arrival is not None:
-            arrival.close()
+        raise failure(error, source, destination, size_bytes, written_bytes) from error
 
 
 def _check(arrival: Arrival, source: str, size_bytes: int | None, sha256: str | None) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from warrener.errors import Cause, TaskFailed
 from warrener.site import Site
-from warrener.threads import in_thread
+from warrener.threads import held, in_thread
 from warrener.transfer import Transferred
 from warrener.transfers.arrival import PIECE_BYTES, failure, receive
 from warrener.transfers.paths import Beneath, below, open_source, within
@@ -63,22 +63,19 @@ class FileTransfer:
         self, source: Beneath, named: str, to: Beneath, sha256: str | None, progress: Callable[[int], None]
     ) -> Transferred:
         try:
-            file = await in_thread(open_source, source)
+            async with held(lambda: open_source(source), os.close) as file:
+                about = os.fstat(file)
+                return await receive(
+                    _pieces(file),
+                    named,
+                    to,
+                    size_bytes=about.st_size,
+                    sha256=sha256,
+                    progress=progress,
+                    mode=about.st_mode & 0o777 | 0o600,  # a script stays executable; its owner can replace it
+                )
         except OSError as error:
             raise failure(error, named, to) from error
-        try:
-            about = os.fstat(file)
-            return await receive(
-                _pieces(file),
-                named,
-                to,
-                size_bytes=about.st_size,
-                sha256=sha256,
-                progress=progress,
-                mode=about.st_mode & 0o777 | 0o600,  # a script stays executable; the owner can always replace it
-            )
-        finally:
-            os.close(file)
 
 
 def in_run(runs: Path, path: Path) -> Beneath:

@@ -35,14 +35,7 @@ class StagePerformer:
     async def perform(self, assignment: Assignment) -> Json:
         items = _checked(assignment.order.body)
         folder = assignment.site.run_folder(assignment.order.run)
-        timeout_s = assignment.order.timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                arrived = await self._bring_all(items, folder, assignment)
-        except TimeoutError as error:
-            raise TaskFailed(
-                Cause.TIMEOUT, f"the files were not staged within {timeout_s:g} s, the task's timeout"
-            ) from error
+        arrived = await self._bring_all(items, folder, assignment)
         return _output(items, arrived, folder)
 
     async def extended(self, assignment: Assignment) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from warrener.environment import Environment
@@ -21,20 +20,12 @@ class EnvPerformer:
         self._environments = environments
 
     async def perform(self, assignment: Assignment) -> Json:
-        order = assignment.order
-        manager = str(order.body.get("manager", "venv"))
+        manager = str(assignment.order.body.get("manager", "venv"))
         environment = self._environments.get(manager)
         if environment is None:
             known = ", ".join(sorted(self._environments))
             raise TaskFailed(Cause.REFUSED, f"this worker has no environments of {manager!r}, only of: {known}")
-        try:
-            async with asyncio.timeout(order.timeout_s):
-                built = await environment.build(order.body, log=assignment.log)
-        except TimeoutError as error:
-            raise TaskFailed(
-                Cause.TIMEOUT,
-                f"the environment was not built within {order.timeout_s:g} s, the task's timeout",
-            ) from error
+        built = await environment.build(assignment.order.body, log=assignment.log)
         how = "reused" if built.reused else f"built in {built.seconds:.1f} s:"
         assignment.log("stdout", f"{how} {built.path}\n")
         return {
