@@ -106,7 +106,8 @@ def _in_words(error: yaml.MarkedYAMLError) -> str:
         return "a tab or a reserved sign begins a word here; indent with spaces, and put text with signs in quotes"
     if any(words in problem for words in _PROBLEMS):
         return f"{problem}; is a colon or its space missing, or does text with a colon need quotes?"
-    return f"{problem}{f' ({error.context})' if error.context else ''}"
+    began = f" that begins on line {_line(error.context_mark)}" if error.context_mark else ""
+    return f"{problem} ({error.context}{began})" if error.context else problem
 
 
 class _NotPlain(Exception):

@@ -230,7 +230,7 @@ def test_all_problems_are_told_at_once():
         ({"stage": [{"from": "../x", "to": "file:y"}]}, "must be a path below the run's folder"),
         ({"stage": [{"from": "https://a", "to": "b", "sha256": "x"}]}, "64 of 0-9 and a-f"),
         ({"stage": [{"from": "b", "to": "file:x", "sha256": "a" * 64}]}, "leave it out of what goes out"),
-        ({"stage": [{"frm": "https://a", "to": "b", "from": "x:y"}]}, "[0].frm: unknown field 'frm'; did you mean 'from'?"),
+        ({"stage": [{"frm": "https://a", "to": "b", "from": "x:y"}]}, "unknown field 'frm'; did you mean 'from'?"),
         ({"env": {"manager": "conda"}}, "tasks.t.env.manager: expected 'venv', got the text 'conda'"),
         ({"env": {"requirements": ["--index-url=x"]}}, "options do not belong here"),
         ({"env": {"python": 3.11}}, "tasks.t.env.python: expected text, got the number 3.11 (put it in quotes)"),
