@@ -227,10 +227,20 @@ class TestOutlivesItsWorker:
 class TestStops:
     async def test_on_request_and_says_why(self, target, job):
         started = await start(target, job("sleep", "60"))
+        await until((started.folder / "command").exists)
         await target.stop(started, "not yours")
         ended = await target.wait(started)
         assert ended.stopped == "not yours"
         assert ended.exit_code == -signal.SIGTERM
+
+    async def test_before_the_command_started(self, target, job, tmp_path):
+        started = await start(target, job(*shell("echo ran >> count")), lease_s=-1)
+        await target.wait(started)
+        for name in ("runner", "end.json"):
+            (started.folder / name).unlink()
+        await target.stop(started, "cancelled")
+        assert (await target.wait(await start(target, job("true")))).stopped == "cancelled"
+        assert text_of(tmp_path / "count") == ""
 
     async def test_when_the_timeout_runs_out(self, target, job):
         ended = await target.wait(await start(target, job("sleep", "60", timeout_s=0.2)))
