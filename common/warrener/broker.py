@@ -66,8 +66,8 @@ class Queue:
     """A queue and the routing keys that lead to it.
 
     `exclusive`: it lives and dies with its subscriber's connection, is not durable, and is declared anew after a
-    reconnection. `expires`: it goes away after this long without a consumer. `max_length`: newer messages are
-    refused beyond it.
+    reconnection. `expires`: it goes away after this long without a consumer. `max_length`: beyond it
+    the oldest messages are dropped; a slow watcher must not stop whoever publishes.
     """
 
     name: str

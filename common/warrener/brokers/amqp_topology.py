@@ -73,5 +73,5 @@ def _arguments(queue: Queue) -> ArgumentsType:
         arguments["x-expires"] = int(queue.expires.total_seconds() * 1000)
     if queue.max_length is not None:
         arguments["x-max-length"] = queue.max_length
-        arguments["x-overflow"] = "reject-publish"
+        arguments["x-overflow"] = "drop-head"
     return arguments

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from warrener.broker import Delivery, Message, Queue
 from warrener.brokers.memory_node import MemoryNode, MemoryQueue, Stored
-from warrener.brokers.publishing import check_publishable, refused_by_full_queue, unroutable
+from warrener.brokers.publishing import check_publishable, unroutable
 from warrener.errors import BrokerUnavailable
 
 _YIELD_AFTER = 64
@@ -48,12 +48,10 @@ class MemoryBroker:
         queues = self.node.route(message.exchange, message.routing_key)
         if not queues and message.mandatory:
             raise unroutable(message)
-        full = [queue for queue in queues if queue.full]
         for queue in queues:
-            if not queue.full:
-                queue.push(Stored(message, next(self.node.numbers)))
-        if full:
-            raise refused_by_full_queue(message)
+            if queue.full:
+                queue.pull()
+            queue.push(Stored(message, next(self.node.numbers)))
 
     async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> MemorySubscription:
         self._check_open()

@@ -30,10 +30,9 @@ def unroutable(message: Message) -> Unroutable:
     return Unroutable(f"no queue takes a {message.kind} message from {where} with the key {message.routing_key!r}")
 
 
-def refused_by_full_queue(message: Message) -> BrokerUnavailable:
-    """Return the error for a message that a queue at its `max_length` refused; other queues may have it."""
+def nacked(message: Message) -> BrokerUnavailable:
+    """Return the error for a message that the broker could not keep; it says no more than that."""
     where = message.exchange or "the default exchange"
     return BrokerUnavailable(
-        f"a queue is full and refused a {message.kind} message from {where}, key {message.routing_key!r}; "
-        "see why its consumer is slow"
+        f"the broker did not take a {message.kind} message for {where}, key {message.routing_key!r}; see its log"
     )

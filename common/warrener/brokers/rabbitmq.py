@@ -21,7 +21,7 @@ from warrener.brokers.amqp_errors import explain, translated
 from warrener.brokers.amqp_link import Link
 from warrener.brokers.amqp_subscription import AmqpSubscription
 from warrener.brokers.amqp_topology import declare_exchanges, declare_queues, open_channel
-from warrener.brokers.publishing import check_publishable, refused_by_full_queue, unroutable
+from warrener.brokers.publishing import check_publishable, nacked, unroutable
 from warrener.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class RabbitMQ:
             except PublishError as error:
                 raise unroutable(message) from error
             except DeliveryError as error:
-                raise refused_by_full_queue(message) from error
+                raise nacked(message) from error
 
     async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> AmqpSubscription:
         """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
