@@ -51,7 +51,7 @@ class EventStream:
     async def __anext__(self) -> Event:
         while not self._events:
             if self._end is not None:
-                raise self._end
+                raise self._end.with_traceback(None)
             self._stirred.clear()
             await self._stirred.wait()
         return self._events.popleft()
@@ -196,6 +196,7 @@ class SerfClient:
         """Drop the connection; calls and streams end with ConnectionLost. Closing twice does nothing."""
         self._fail(ConnectionLost(f"the connection to the Serf agent at {self._where} was closed here"))
         self._reading.cancel()
+        self._writer.close()
         await asyncio.wait([self._reading])
         with suppress(OSError):
             await self._writer.wait_closed()
@@ -210,7 +211,7 @@ class SerfClient:
         least_s: float = 0.0,
     ) -> Body:
         if self._end is not None:
-            raise self._end
+            raise self._end.with_traceback(None)
         seq = next(self._seqs) if seq is None else seq
         limit_s = max(self._timeout_s, least_s)
         call = _Call(command, has_body, asyncio.get_running_loop().create_future())
@@ -226,7 +227,7 @@ class SerfClient:
             raise ConnectionLost(f"the Serf agent at {self._where} went away: {error}") from error
         finally:
             self._calls.pop(seq, None)
-            call.answer.cancel()
+            _forget(call.answer)
 
     async def _read(self) -> None:
         decoder = Decoder()
@@ -240,6 +241,8 @@ class SerfClient:
         except MalformedAnswer as error:
             self._fail(error)
         finally:
+            # Whatever ended the reading: nobody may wait for it any more.
+            self._fail(ConnectionLost(f"the answers of the Serf agent at {self._where} are no longer read"))
             self._writer.close()
 
     def _sort(self, part: Part) -> None:
@@ -284,3 +287,9 @@ class SerfClient:
         for stream in self._streams.values():
             stream.end(reason)
         self._streams.clear()
+
+
+def _forget(answer: asyncio.Future[Body]) -> None:
+    """Give an answer up; if it is a failure, it counts as seen, as the caller has got another one."""
+    if not answer.cancel() and not answer.cancelled():
+        answer.exception()

@@ -49,5 +49,6 @@ _KEY_REASONS = frozenset({"Invalid authentication token", "Authentication requir
 
 
 def rejection(command: str, reason: str) -> CommandRejected:
-    """Make the error for an agent's refusal."""
+    """Make the error for an agent's refusal, in one line."""
+    reason = " ".join(reason.split())
     return (KeyRejected if reason in _KEY_REASONS else CommandRejected)(command, reason)
