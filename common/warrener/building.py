@@ -28,6 +28,8 @@ from warrener.workflows import Definition
 if TYPE_CHECKING:
     from warrener.messages import Json
 
+_ESCAPES = {"\\": "\\\\", "'": "\\'", "{": "\\x7b", "}": "\\x7d", "\n": "\\n", "\r": "\\r"}
+"""How letters of a name are written inside a template's quotes; line ends would be made alike there."""
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -57,7 +59,7 @@ def _step(key: str | int) -> str:
         return f"[{key}]"
     if _WORD.fullmatch(key):
         return f".{key}"
-    escaped = key.replace("\\", "\\\\").replace("'", "\\'").replace("{", "\\x7b").replace("}", "\\x7d")
+    escaped = "".join(_ESCAPES.get(letter, letter) for letter in key)
     return f"['{escaped}']"
 
 

@@ -22,6 +22,9 @@ _SHORT = 40
 _ITEMS_AT = 3
 """The deepest nesting of a definition or a parameter."""
 _MAX_LISTED = 50
+ENOUGH = 200
+"""After so many problems the rest is not looked at closely: telling them well is what costs."""
+_CANDIDATES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def join(path: Iterable[object]) -> str:
     """Write a place as people do: `tasks.plot.job.argv[2]`."""
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+        text += f"[{step}]" if isinstance(step, int) else f".{printable(step)}" if text else printable(step)
     return text
 
 
@@ -61,9 +64,16 @@ def sentences(problems: Iterable[Problem], place: typing.Callable[[Path], str] =
 
 def meant(word: object, known: Iterable[object]) -> str:
     """Return `; did you mean 'x'?` if one of the known words is near, else nothing."""
-    some = [str(name) for _, name in zip(range(10_000), known, strict=False)]
+    some = [str(name) for _, name in zip(range(_CANDIDATES), known, strict=False)]
     near = difflib.get_close_matches(str(word)[:100], some, n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f"; did you mean '{printable(near[0])}'?" if near else ""
+
+
+def printable(word: object) -> str:
+    """Return a name as it may stand in a sentence: bounded, and without signs that steer a terminal."""
+    text = str(word)
+    shown = "".join(letter if letter.isprintable() else "�" for letter in text[:60])
+    return shown if len(text) <= len(shown) else f"{shown}…"
 
 
 def show(value: Json) -> str:
@@ -133,12 +143,12 @@ _WANTED = {
 
 def findings(error: ValidationError, model: type[BaseModel], path: Path) -> Iterator[tuple[Problem, Json]]:
     """Yield pydantic's findings in plain words, each with the value that it found fault with."""
-    for found in error.errors(include_url=False):
+    for found in error.errors(include_url=False)[:ENOUGH]:
         where = tuple(step for step in found["loc"] if step != "[key]")
         if found["type"] == "too_short" and found["input"]:
             continue  # its items were found wrong, each with a problem of its own
         if found["type"] == "extra_forbidden":
-            says = f"unknown field '{where[-1]}'{meant(where[-1], _fields(model, where[:-1]))}"
+            says = f"unknown field '{printable(where[-1])}'{meant(where[-1], _fields(model, where[:-1]))}"
             yield Problem((*path, *where), says), None
         elif found["type"] == "missing":
             yield Problem((*path, *where[:-1]), f"the field '{where[-1]}' is missing"), None

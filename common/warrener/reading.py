@@ -125,6 +125,7 @@ class _Open:
     anchor: str | None
     first_node: int
     key: str | None = None
+    merging: bool = False
     merged: list[dict[str, Json]] = field(default_factory=list)
 
 
@@ -176,6 +177,7 @@ class _Tree:
             first = self.lines[(*inside.path, key)]
             raise _NotPlain(event, f"'{key[:60]}' is here a second time (first on line {first}); remove one")
         inside.key = key
+        inside.merging = key == _MERGE and event.implicit[0]
         self.lines[(*inside.path, key)] = _line(event.start_mark)
 
     def _scalar_value(self, event: yaml.ScalarEvent) -> Json:
@@ -246,7 +248,7 @@ class _Tree:
             inside.value.append(value)
             return
         assert inside.key is not None
-        if inside.key == _MERGE:
+        if inside.merging:
             inside.merged.extend(_mappings(event, value))
         else:
             inside.value[inside.key] = value

@@ -1,25 +1,24 @@
 """Templates: `{{ params.year }}` inside the text of a section.
 
-The grammar is Jinja's, and Jinja parses it; but nothing of Jinja runs it. Only the nodes listed in `_RULES`
-exist, and they are computed here on JSON values: a dot is a look-up in an object, never an attribute of a
-Python object. So there is nothing to escape from (no calls, no classes, no loops), and every cost has a
-bound: the length and depth of a template when it is compiled, and a budget of characters for all that one
-section renders to.
+The grammar is Jinja's, and Jinja parses it; but nothing of Jinja runs it: `expressions` computes the few nodes that
+exist. So there is nothing to escape from (no calls, no classes, no loops), and every cost has a bound: the length and
+depth of a template when it is compiled, and a budget of characters for all that one section renders to.
 
-A template that is a whole value keeps its type: `"{{ params.year }}"` is a number if the parameter is one.
+A template that is a whole value keeps its type: `"{{ params.year }}"` is a number if the parameter is one. In a text
+with templates every line end becomes a line feed.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
+from warrener.expressions import RULES, TESTS, value_of
 from warrener.filters import FILTERS, Budget, TemplateProblem, as_text, weigh
 from warrener.problems import Path, Problem, join, meant
 
@@ -37,7 +36,6 @@ _BLOCK = re.compile(
     r"\{%[-+]?\s*(?:for|if|elif|else|set|macro|block|include|import|from|extends|raw|call|with|end\w+)\b"
 )
 _HYPHEN = re.compile(r"\btasks\.(\w+-[\w-]+)")
-_LARGEST = 2**63
 # NUL never occurs in a definition: neither blocks nor comments exist, `${#list}` in a command is only text.
 _GRAMMAR = Environment(
     block_start_string="\0%", block_end_string="%\0", comment_start_string="\0#", comment_end_string="#\0",
@@ -68,11 +66,11 @@ class Template:
         """Compute the value; raises TemplateProblem."""
         if len(self.pieces) == 1:
             piece = self.pieces[0]
-            value = piece if isinstance(piece, str) else _value(piece, context, budget)
+            value = piece if isinstance(piece, str) else value_of(piece, context, budget)
             weigh(value, budget)
             return value
         return "".join(
-            budget.spend(piece if isinstance(piece, str) else as_text(_value(piece, context, budget), budget))
+            budget.spend(piece if isinstance(piece, str) else as_text(value_of(piece, context, budget), budget))
             for piece in self.pieces
         )
 
@@ -133,12 +131,12 @@ def _scan(node: nodes.Node, depth: int) -> References:
         raise TemplateProblem(f"an expression is nested deeper than {MAX_DEPTH}")
     if isinstance(node, (nodes.Name, nodes.Getattr, nodes.Getitem)):
         return _scan_path(node, depth)
-    if type(node) not in _RULES and not isinstance(node, (nodes.Pair, nodes.Operand)):
+    if type(node) not in RULES and not isinstance(node, (nodes.Pair, nodes.Operand)):
         raise TemplateProblem(f"{_REFUSED.get(type(node), type(node).__name__.lower())} is not part of templates")
     if isinstance(node, nodes.Filter):
         _check_filter(node)
-    if isinstance(node, nodes.Test) and node.name not in _TESTS:
-        raise TemplateProblem(f"unknown test 'is {node.name}'{meant(node.name, _TESTS)}")
+    if isinstance(node, nodes.Test) and node.name not in TESTS:
+        raise TemplateProblem(f"unknown test 'is {node.name}'{meant(node.name, TESTS)}")
     if isinstance(node, nodes.CondExpr) and node.expr2 is None:
         raise TemplateProblem("an 'if' inside a template needs its 'else'")
     found = References()
@@ -194,190 +192,6 @@ def _root(name: str, keys: list[Any]) -> References:
 
 
 _ROOTS = ("params", "run", "tasks")
-
-# ── computing a value ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Missing(TemplateProblem):
-    """A name that is not there; `default` and `is defined` catch it."""
-
-
-def _value(node: nodes.Node, context: Mapping[str, Json], budget: Budget) -> Json:
-    try:
-        return _RULES[type(node)](node, context, budget)
-    except (TypeError, ArithmeticError, ValueError, RecursionError) as error:
-        if isinstance(error, TemplateProblem):
-            raise
-        raise TemplateProblem(f"cannot be computed: {error}") from error
-
-
-def _name(node: Any, context: Mapping[str, Json], _: Budget) -> Json:
-    return context[node.name]
-
-
-def _look_up(node: Any, context: Mapping[str, Json], budget: Budget) -> Json:
-    holder = _value(node.node, context, budget)
-    key = node.attr if isinstance(node, nodes.Getattr) else _value(node.arg, context, budget)
-    if isinstance(holder, Mapping) and isinstance(key, str):
-        if key in holder:
-            return holder[key]
-        raise _Missing(_lacks(node.node, holder, key))
-    if isinstance(holder, (list, tuple)) and isinstance(key, int) and not isinstance(key, bool):
-        if -len(holder) <= key < len(holder):
-            return holder[key]
-        raise _Missing(f"{_written(node.node)} has no item {key}: it has {len(holder)}")
-    raise _Missing(f"{_written(node.node)} is {_sort(holder)}, so it has no '{str(key)[:60]}'")
-
-
-def _lacks(node: nodes.Node, holder: Mapping[str, Json], key: str) -> str:
-    if isinstance(node, nodes.Name) and node.name == "tasks":
-        return f"there is no output of task '{key}'"
-    return f"{_written(node)} has no '{key[:60]}'{meant(key, holder) or _contents(holder)}"
-
-
-def _contents(holder: Mapping[str, Json]) -> str:
-    names = [str(name)[:40] for name in list(holder)[:8]]
-    more = ", …" if len(holder) > len(names) else ""
-    return f"; it has {', '.join(names)}{more}" if names else "; it is empty"
-
-
-def _written(node: nodes.Node) -> str:
-    """Return an expression as it is written, as far as it is a path."""
-    if isinstance(node, nodes.Name):
-        return node.name
-    if isinstance(node, nodes.Getattr):
-        return f"{_written(node.node)}.{node.attr}"
-    if isinstance(node, nodes.Getitem):
-        key = repr(node.arg.value) if isinstance(node.arg, nodes.Const) else "…"
-        return f"{_written(node.node)}[{key}]"
-    return "the value"
-
-
-def _sort(value: Json) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, bool):
-        return "true or false"
-    return (
-        "a number" if isinstance(value, (int, float)) else "a list" if isinstance(value, (list, tuple)) else "an object"
-    )
-
-
-def _filter(node: Any, context: Mapping[str, Json], budget: Budget) -> Json:
-    arguments = [_value(argument, context, budget) for argument in node.args]
-    try:
-        value = _value(node.node, context, budget)
-    except _Missing:
-        if node.name == "default":
-            return arguments[0]
-        raise
-    return FILTERS[node.name].compute(budget, value, *arguments)
-
-
-def _test(node: Any, context: Mapping[str, Json], budget: Budget) -> bool:
-    try:
-        value = _value(node.node, context, budget)
-    except _Missing:
-        if node.name in ("defined", "undefined"):
-            return bool(node.name == "undefined")
-        raise
-    return _TESTS[node.name](value)
-
-
-_TESTS: dict[str, Callable[[Json], bool]] = {
-    "defined": lambda _: True,
-    "undefined": lambda _: False,
-    "none": lambda value: value is None,
-    "string": lambda value: isinstance(value, str),
-    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
-}
-
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "eq": lambda a, b: bool(a == b),
-    "ne": lambda a, b: bool(a != b),
-    "lt": lambda a, b: bool(a < b),
-    "lteq": lambda a, b: bool(a <= b),
-    "gt": lambda a, b: bool(a > b),
-    "gteq": lambda a, b: bool(a >= b),
-    "in": lambda a, b: a in b,
-    "notin": lambda a, b: a not in b,
-}
-
-
-def _compare(node: Any, context: Mapping[str, Json], budget: Budget) -> bool:
-    left = _value(node.expr, context, budget)
-    for operand in node.ops:
-        right = _value(operand.expr, context, budget)
-        if not _COMPARISONS[operand.op](left, right):
-            return False
-        left = right
-    return True
-
-
-def _concat(node: Any, context: Mapping[str, Json], budget: Budget) -> str:
-    return "".join(budget.spend(as_text(_value(part, context, budget), budget)) for part in node.nodes)
-
-
-def _add(node: Any, context: Mapping[str, Json], budget: Budget) -> Json:
-    left, right = _value(node.left, context, budget), _value(node.right, context, budget)
-    if isinstance(left, str) and isinstance(right, str):
-        return budget.spend(left + right)
-    if isinstance(left, list) and isinstance(right, list):
-        budget.take(len(left) + len(right))
-        return left + right
-    return _number(_operand(left) + _operand(right))
-
-
-def _arithmetic(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Mapping[str, Json], Budget], Json]:
-    def rule(node: Any, context: Mapping[str, Json], budget: Budget) -> Json:
-        left, right = _value(node.left, context, budget), _value(node.right, context, budget)
-        return _number(compute(_operand(left), _operand(right)))
-
-    return rule
-
-
-def _operand(value: Json) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TemplateProblem(f"arithmetic needs numbers, not {_sort(value)}")
-    return _number(value)
-
-
-def _number(value: Any) -> int | float:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise TemplateProblem("a number is infinite or not a number")
-    if abs(value) > _LARGEST:
-        raise TemplateProblem("a number is larger than 2^63")
-    return value  # type: ignore[no-any-return]
-
-
-_RULES: dict[type[nodes.Node], Callable[[Any, Mapping[str, Json], Budget], Json]] = {
-    nodes.Const: lambda node, _context, _budget: node.value,
-    nodes.TemplateData: lambda node, _context, _budget: node.data,
-    nodes.Name: _name,
-    nodes.Getattr: _look_up,
-    nodes.Getitem: _look_up,
-    nodes.Filter: _filter,
-    nodes.Test: _test,
-    nodes.Compare: _compare,
-    nodes.Concat: _concat,
-    nodes.Add: _add,
-    nodes.Sub: _arithmetic(lambda a, b: a - b),
-    nodes.Mul: _arithmetic(lambda a, b: a * b),
-    nodes.Div: _arithmetic(lambda a, b: a / b),
-    nodes.FloorDiv: _arithmetic(lambda a, b: a // b),
-    nodes.Mod: _arithmetic(lambda a, b: a % b),
-    nodes.Neg: lambda node, c, b: -_operand(_value(node.node, c, b)),
-    nodes.Not: lambda node, c, b: not _value(node.node, c, b),
-    nodes.And: lambda node, c, b: _value(node.left, c, b) and _value(node.right, c, b),
-    nodes.Or: lambda node, c, b: _value(node.left, c, b) or _value(node.right, c, b),
-    nodes.CondExpr: lambda node, c, b: _value(node.expr1 if _value(node.test, c, b) else node.expr2, c, b),
-    nodes.List: lambda node, c, b: [_value(item, c, b) for item in node.items],
-    nodes.Tuple: lambda node, c, b: [_value(item, c, b) for item in node.items],
-    nodes.Dict: lambda node, c, b: {as_text(_value(i.key, c, b), b): _value(i.value, c, b) for i in node.items},
-}
-"""Every node that may stand in a template. What is not here does not exist."""
 
 _REFUSED: dict[type[nodes.Node], str] = {
     nodes.Call: "calling a function",

@@ -22,7 +22,19 @@ from warrener import written
 from warrener.errors import Cause, InvalidWorkflow, TaskFailed
 from warrener.filters import Budget, TemplateProblem
 from warrener.messages import Json, Kind
-from warrener.problems import Path, Problem, as_written, dotted, findings, join, meant, not_json, sentences, show
+from warrener.problems import (
+    ENOUGH,
+    Path,
+    Problem,
+    as_written,
+    dotted,
+    findings,
+    join,
+    meant,
+    not_json,
+    sentences,
+    show,
+)
 from warrener.sections import (
     LITERAL_FIELDS,
     SECTIONS,
@@ -232,7 +244,7 @@ def _asks(
 ) -> References:
     found = References()
     for path, text in _template_texts(task.kind, task.section, task.path):
-        if "{" not in text:
+        if "{" not in text or len(problems) > ENOUGH:
             continue
         if refusal := refused_block(text):
             problems.append(Problem(path, refusal))
@@ -266,7 +278,7 @@ def _needs(
     task: written.Task, asked: frozenset[str], numbers: Mapping[str, int], problems: list[Problem]
 ) -> tuple[int, ...]:
     for i, name in enumerate(task.needs):
-        if name not in numbers:
+        if name not in numbers and len(problems) <= ENOUGH:
             problems.append(Problem((*task.place, "needs", i), f"there is no task '{name}'{meant(name, numbers)}"))
     return tuple(sorted({numbers[name] for name in (*task.needs, *asked) if name in numbers}))
 
@@ -307,8 +319,7 @@ def _fill(specs: Mapping[str, written.Param], given: Mapping[str, Json], problem
     filled: dict[str, Json] = {}
     problems.extend(
         Problem(("params", str(name)), f"the workflow has no such parameter{meant(name, specs)}")
-        for name in given
-        if name not in specs
+        for name in [name for name in given if name not in specs][:ENOUGH]
     )
     for name, spec in specs.items():
         if name in given:

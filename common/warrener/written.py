@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from warrener.messages import Json, Kind
-from warrener.problems import Path, Problem, findings, meant, show
+from warrener.problems import ENOUGH, Path, Problem, findings, meant, show
 from warrener.retries import Duration, PositiveDuration, Retry
 from warrener.sections import OPEN, SECTIONS, UNRENDERED
 
@@ -269,6 +269,8 @@ class _TaskReader:
         path: Path = ("tasks", name)
         _check_name(name, _TASK_NAME, path, self.problems)
         raw = self.written[name]
+        if len(self.problems) > ENOUGH:
+            return Task(name, Kind.CALL, "", {}, (), 0, 1, Policy())
         return self._task(name, raw, path) or Task(name, Kind.CALL, "", {}, _named(raw), 0, 1, Policy())
 
     def _task(self, name: str, raw: Json, path: Path) -> Task | None:

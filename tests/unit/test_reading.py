@@ -123,6 +123,11 @@ def test_what_is_no_plain_yaml_is_told_with_its_line(text, says):
     assert says in found[0]
 
 
+def test_only_a_plain_sign_of_merging_merges():
+    assert read_yaml('{"<<": {a: 1}, c: 3}', "x")[0] == {"<<": {"a": 1}, "c": 3}
+    assert read_yaml("{<<: [{b: 2}, {b: 4, d: 5}], c: 3}", "x")[0] == {"c": 3, "b": 2, "d": 5}
+
+
 def test_a_bomb_of_anchors_is_stopped_early():
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

@@ -91,6 +91,7 @@ def test_a_template_knows_what_it_asks_for():
         ("{{ tasks.plot.output.pth }}", ["tasks.plot.output has no 'pth'", "did you mean 'path'?"]),
         ("{{ tasks.plot.output.zzz }}", ["it has path, items, keys"]),
         ("{{ tasks.plot.output.items[3] }}", ["has no item 3: it has 1"]),
+        ("{{ params['\\x1b[2J'] }}", ["params has no '�[2J'"]),
         ("{{ tasks.gone.output }}", ["no output of task 'gone'"]),
         ("{{ params.none.x }}", ["params.none is null"]),
         ("{{ params.year.x }}", ["params.year is a number, so it has no 'x'"]),

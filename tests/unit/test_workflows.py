@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -309,6 +310,21 @@ def test_a_task_that_needs_its_own_output_is_a_circle():
 def test_a_long_chain_is_no_problem():
     tasks = {f"t{n}": {**JOB, "needs": [f"t{n + 1}"] if n < 4999 else []} for n in range(5000)}
     assert plan(tasks).tasks[0].needs == (1,)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {**JOB, "nees": []},
+        {**JOB, "needs": [f"nothing-{n}" for n in range(20)]},
+        {"job": {"argv": ["{{ tasks.nothing.output }}"] * 20}},
+        {"job": {"argv": [None] * 100, **{f"x{n}": 1 for n in range(100)}}},
+    ],
+)
+def test_a_large_workflow_full_of_problems_is_refused_quickly(task):
+    begin = time.perf_counter()
+    assert len(problems(workflow({f"some-task-{n}": task for n in range(5000)}))) == 51
+    assert time.perf_counter() - begin < 10
 
 
 def test_many_problems_are_cut_with_their_number():
