@@ -72,9 +72,9 @@ class SqlStore:
     async def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
         try:
             return await self._database.run(work, write=write)
-        except (IntegrityError, BadValueError) as error:
-            raise StoreRefused(f"{self._database.where} refused the data: {_reason(error)}") from error
         except (DBAPIError, DisconnectionError, ResourceClosedError, PoolTimeoutError, OSError) as error:
+            if _refused(error):
+                raise StoreRefused(f"{self._database.where} refused the data: {_reason(error)}") from error
             raise StoreUnavailable(f"{self._database.where} is not available: {_reason(error)}") from error
 
 
@@ -108,16 +108,18 @@ class PostgreSQL:
 
 
 class SQLite:
-    """SQLite in a file, write-ahead log, fsync at every commit; one thread does the work."""
+    """SQLite in a file, write-ahead log, fsync at every commit; one thread writes, another reads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.where = f"the database {path}"
         self._engine = sqlite_engine(str(path))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="sqlite-reader")
 
     async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
-        job = asyncio.get_running_loop().run_in_executor(self._thread, _in_transaction, self._engine, work, write)
+        thread = self._writer if write else self._reader
+        job = asyncio.get_running_loop().run_in_executor(thread, _in_transaction, self._engine, work, write)
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -126,8 +128,9 @@ class SQLite:
             raise
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown(wait=False)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._engine.dispose)
+        self._writer.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
 
 
 class Inline:
@@ -201,6 +204,13 @@ def _make_deployment(connection: Connection, number: int) -> Deployment:
             [{"shard": shard, "owner": None, "epoch": 0, "beat": 0} for shard in range(number)],
         )
     return Deployment(shards=number if found is None else found)
+
+
+def _refused(error: Exception) -> bool:
+    """Tell a value that the database will never take from a database that is away."""
+    # asyncpg's bad values come as a plain DBAPIError: only their code tells (classes 22 and 23 of PostgreSQL's codes).
+    code = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    return isinstance(error, IntegrityError | BadValueError) or str(code or "")[:2] in ("22", "23")
 
 
 def _reason(error: Exception) -> str:
