@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, Row, Select, Text, Update, insert, select, update
+from sqlalchemy import BigInteger, Connection, Integer, Row, Select, Text, Update, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
 from warrener.ids import RunId
 from warrener.store import Definition, RunFilter, RunRow
@@ -28,10 +30,11 @@ class SqlRuns:
         self._connection = connection
 
     def define(self, definitions: Iterable[Definition]) -> None:
+        insert_ = insert_postgresql if self._connection.dialect.name == "postgresql" else insert_sqlite
         for one in definitions:
             if self.definition(one.digest) is None:
                 self._connection.execute(
-                    insert(workflows),
+                    insert_(workflows).on_conflict_do_nothing(),  # another program may define it right now
                     {name: getattr(one, name) for name in ("digest", "name", "version", "definition", "created_at")},
                 )
 
@@ -40,9 +43,9 @@ class SqlRuns:
         return found
 
     def known(self, owner: str, keys: Sequence[str]) -> dict[str, RunId]:
-        rows = self._connection.execute(
-            select(runs.c.key, runs.c.id).where(runs.c.owner == owner, runs.c.key.in_(keys))
-        )
+        given = _texts(self._connection.dialect.name)
+        query = select(runs.c.key, runs.c.id).where(runs.c.owner == owner, runs.c.key.in_(select(given.table.c.text)))
+        rows = self._connection.execute(query, given.bind((key,) for key in keys))
         return {key: RunId(run) for key, run in rows}
 
     def add(self, rows: Sequence[RunRow]) -> None:
@@ -53,7 +56,7 @@ class SqlRuns:
         rows = self._connection.execute(
             select(*_COLUMNS, workflows.c.definition)
             .join(workflows, workflows.c.digest == runs.c.digest)
-            .where(runs.c.state == "accepted", runs.c.shard.in_(sorted(shards)))
+            .where(text("runs.state = 'accepted'"), runs.c.shard.in_(sorted(shards)))  # as the index `runs_accepted`
             .order_by(runs.c.id)
             .limit(limit)
         )
@@ -62,7 +65,10 @@ class SqlRuns:
     def load(self, ids: Collection[RunId]) -> dict[RunId, RunRow]:
         if not ids:
             return {}
-        return {run.id: run for run in self._select(select(*_COLUMNS).where(runs.c.id.in_(ids)))}
+        given = _texts(self._connection.dialect.name)
+        query = select(*_COLUMNS).join(given.table, runs.c.id == given.table.c.text)
+        rows = [_run(row) for row in self._connection.execute(query, given.bind((one,) for one in ids))]
+        return {run.id: run for run in rows}
 
     def save(self, rows: Sequence[RunRow]) -> None:
         if not rows:
@@ -72,7 +78,7 @@ class SqlRuns:
             statement,
             given.bind(
                 (
-                    row.id, row.state, row.unfinished, row.failed, row.cancelled, row.site,
+                    row.id, row.state, row.tasks, row.unfinished, row.failed, row.cancelled, row.site,
                     None if row.finished_at is None else to_microseconds(row.finished_at),
                 )
                 for row in rows
@@ -116,17 +122,23 @@ def _run(row: Row[Any]) -> RunRow:
 
 
 @lru_cache
+def _texts(dialect: str) -> Rows:
+    return Rows(dialect, {"text": Text()})
+
+
+@lru_cache
 def _save(dialect: str) -> tuple[Update, Rows]:
     given = Rows(
         dialect,
         {
-            "id": Text(), "state": Text(), "unfinished": Integer(), "failed": Integer(), "cancelled": Integer(),
-            "site": Text(), "finished_at": BigInteger(),
+            "id": Text(), "state": Text(), "tasks": Integer(), "unfinished": Integer(), "failed": Integer(),
+            "cancelled": Integer(), "site": Text(), "finished_at": BigInteger(),
         },
     )  # fmt: skip
     new = given.table.c
     changed = [
         runs.c.state,
+        runs.c.tasks,
         runs.c.unfinished,
         runs.c.failed,
         runs.c.cancelled,
