@@ -24,8 +24,15 @@ class SqlShards:
         return [ShardRow(*row) for row in rows]
 
     def take(self, seen: Iterable[ShardRow], owner: str) -> dict[int, int]:
+        wanted = {row.shard: row for row in seen}
+        self._connection.execute(
+            select(shards.c.shard)
+            .where(shards.c.shard.in_(sorted(wanted)))
+            .order_by(shards.c.shard)
+            .with_for_update()  # waits for every transaction that `fence` let begin
+        )
         taken: dict[int, int] = {}
-        for row in seen:
+        for row in wanted.values():
             result = self._connection.execute(
                 update(shards)
                 .where(shards.c.shard == row.shard, shards.c.epoch == row.epoch, shards.c.beat == row.beat)
@@ -52,7 +59,8 @@ class SqlShards:
             select(shards.c.shard, shards.c.epoch)
             .where(shards.c.shard.in_(sorted(epochs)))
             .order_by(shards.c.shard)
-            .with_for_update(read=True)  # holds a new owner off until our commit; SQLite has one writer anyway
+            # Holds a new owner off until our commit, but not our own beat. SQLite has one writer anyway.
+            .with_for_update(read=True, key_share=True)
         )
         found = {row.shard: row.epoch for row in rows}
         lost = sorted(shard for shard, epoch in epochs.items() if found.get(shard) != epoch)
