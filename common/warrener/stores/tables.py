@@ -57,6 +57,10 @@ class Moment(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
+IS_READY = text("state = 'ready'")
+IS_IN_FLIGHT = text("state IN ('ordered', 'running', 'unreachable', 'cancelling')")
+"""The conditions of partial indexes. Queries use them word for word: a bound parameter would hide the index."""
+
 Serial = BigInteger().with_variant(Integer, "sqlite")
 
 deployment = Table(
@@ -112,6 +116,12 @@ runs = Table(
         sqlite_where=text("state = 'accepted'"),
         postgresql_where=text("state = 'accepted'"),
     ),
+    Index(
+        "runs_sited",
+        "shard",
+        sqlite_where=text("finished_at IS NULL AND site IS NOT NULL"),
+        postgresql_where=text("finished_at IS NULL AND site IS NOT NULL"),
+    ),
 )
 
 tasks = Table(
@@ -156,8 +166,8 @@ tasks = Table(
         "ready_at",
         "run",
         "n",
-        sqlite_where=text("state = 'ready'"),
-        postgresql_where=text("state = 'ready'"),
+        sqlite_where=IS_READY,
+        postgresql_where=IS_READY,
     ),
     Index(
         "tasks_due",
@@ -168,8 +178,8 @@ tasks = Table(
     Index(
         "tasks_in_flight",
         "shard",
-        sqlite_where=text("state IN ('ordered', 'running', 'unreachable', 'cancelling')"),
-        postgresql_where=text("state IN ('ordered', 'running', 'unreachable', 'cancelling')"),
+        sqlite_where=IS_IN_FLIGHT,
+        postgresql_where=IS_IN_FLIGHT,
     ),
 )
 

@@ -24,10 +24,10 @@ from sqlalchemy import (
 
 from warrener.errors import Fenced
 from warrener.ids import RunId, TaskRef
-from warrener.states import IN_FLIGHT, State
+from warrener.states import State
 from warrener.store import AttemptRow, TaskChange, TaskRow
 from warrener.stores.rows import Rows
-from warrener.stores.tables import attempts, needs, tasks, to_microseconds
+from warrener.stores.tables import IS_IN_FLIGHT, IS_READY, attempts, needs, tasks, to_microseconds
 
 _NAMES = (
     "run", "n", "shard", "name", "kind", "lane", "workflow", "section", "templated", "policy", "priority", "weight",
@@ -111,19 +111,19 @@ class SqlTasks:
         return {name: output for name, output in rows}  # noqa: C416 - dict() of rows is not typed
 
     def in_flight(self, shards: Collection[int]) -> Sequence[TaskRow]:
-        return self._select(_light().where(tasks.c.state.in_(sorted(IN_FLIGHT)), tasks.c.shard.in_(sorted(shards))))
+        return self._select(_light().where(IS_IN_FLIGHT, tasks.c.shard.in_(sorted(shards))))
 
     def ready(self, shards: Collection[int], lane: str, limit: int) -> Sequence[TaskRow]:
         return self._select(
             _light()
-            .where(tasks.c.lane == lane, tasks.c.state == "ready", tasks.c.shard.in_(sorted(shards)))
+            .where(tasks.c.lane == lane, IS_READY, tasks.c.shard.in_(sorted(shards)))
             .order_by(tasks.c.level, tasks.c.deadline_at, tasks.c.ready_at, tasks.c.run, tasks.c.n)
             .limit(limit)
         )
 
     def ready_lanes(self, shards: Collection[int]) -> Sequence[str]:
         rows = self._connection.scalars(
-            select(tasks.c.lane).where(tasks.c.state == "ready", tasks.c.shard.in_(sorted(shards))).distinct()
+            select(tasks.c.lane).where(IS_READY, tasks.c.shard.in_(sorted(shards))).distinct()
         )
         return list(rows)
 

@@ -123,6 +123,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'accepted'"),
         postgresql_where=sa.text("state = 'accepted'"),
     )
+    op.create_index(
+        "runs_sited",
+        "runs",
+        ["shard"],
+        unique=False,
+        sqlite_where=sa.text("finished_at IS NULL AND site IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NULL AND site IS NOT NULL"),
+    )
     op.create_table(
         "shards",
         sa.Column("shard", sa.SmallInteger(), autoincrement=False, nullable=False),
