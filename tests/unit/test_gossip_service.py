@@ -193,6 +193,20 @@ async def test_gossip_that_is_away_is_said_once_and_tried_again():
     assert about[0]["reason"] == "the agent cannot be reached"
 
 
+async def test_a_roll_call_while_gossip_is_away_is_not_answered_with_an_old_picture(world):
+    world.says(A, B, full=True)
+    await world.heard()
+    world.gossip.script.put_nowait(GossipUnavailable("gone"))
+    while world.gossip.begun < 2:
+        await asyncio.sleep(0.001)
+    await world.call()
+    (calls,) = world.broker.node.route(CONTROL, "rollcall")
+    while len(calls):
+        await asyncio.sleep(0)
+    world.says(A, full=True)
+    assert names(await world.heard()) == {"a": "alive"}
+
+
 async def test_what_happened_while_gossip_was_away_is_logged(world):
     world.says(A, B, full=True)
     await world.heard()

@@ -40,7 +40,13 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.binary(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-bodies = st.builds(Body, st.dictionaries(st.binary(max_size=8).filter(lambda name: name != b"Seq"), values, max_size=4))
+field_names = st.binary(max_size=8) | st.sampled_from([b"Seq", b"Error"])
+bodies = st.builds(
+    Body,
+    st.dictionaries(field_names, values, max_size=4).filter(
+        lambda fields: not (b"Seq" in fields and b"Error" in fields)
+    ),
+)
 
 
 def written(part: Part) -> bytes:
