@@ -129,9 +129,7 @@ class PostgreSQLServer:
             _program("initdb"), "-D", self._data, "-U", USER, f"--pwfile={password}", "--auth=scram-sha-256",
             "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
         ]  # fmt: skip
-        maker = Process.start(
-            "initdb", command, log=self.folder / "initdb.log", cwd=self.folder, user=self._user
-        )
+        maker = Process.start("initdb", command, log=self.folder / "initdb.log", cwd=self.folder, user=self._user)
         maker.wait_until(lambda: not maker.running)
         if maker.returncode != 0:
             text = maker.log.read_text(errors="replace").strip()

@@ -104,9 +104,7 @@ class Process:
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.running:
-                raise FleetError(
-                    f"{self.name} ended with {self.returncode} while starting; {self._last_words()}"
-                )
+                raise FleetError(f"{self.name} ended with {self.returncode} while starting; {self._last_words()}")
             if time.monotonic() > deadline:
                 raise FleetError(f"{self.name} was not ready within {timeout_s:g} s; {self._last_words()}")
             time.sleep(_POLL_S)

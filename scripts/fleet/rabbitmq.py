@@ -12,9 +12,7 @@ from fleet.process import HOST, FleetError, Process, answers, aside, find_progra
 
 USER = "warrener"
 PASSWORD = "rabbits"  # noqa: S105 - of a throw-away node on the loopback
-_PLACES = [
-    Path("/usr/lib/rabbitmq/bin")
-]  # Debian's own scripts on the path insist on one user and one folder
+_PLACES = [Path("/usr/lib/rabbitmq/bin")]  # Debian's own scripts on the path insist on one user and one folder
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _VHOSTS_AT_A_TIME = 8
 
@@ -89,9 +87,7 @@ class RabbitMQNode:
             check=False,
         )
         if done.returncode:
-            raise FleetError(
-                f"rabbitmqctl {' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}"
-            )
+            raise FleetError(f"rabbitmqctl {' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def fresh_vhost(self) -> str:

@@ -26,9 +26,7 @@ def private_serf(
 ) -> AbstractAsyncContextManager[SerfAgent]:
     """Run an agent for as long as the context lasts; it then leaves the cluster as planned."""
     return aside(
-        SerfAgent(
-            folder, name, join=join, rpc_auth=rpc_auth, encrypt_key=encrypt_key, profile=profile, tags=tags
-        )
+        SerfAgent(folder, name, join=join, rpc_auth=rpc_auth, encrypt_key=encrypt_key, profile=profile, tags=tags)
     )
 
 

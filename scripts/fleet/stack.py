@@ -1,9 +1,9 @@
 """Warrener's own programs as separate processes, on private servers: a whole fleet on one machine.
 
-    with Fleet(folder, database="postgresql") as fleet:
-        fleet.start("scheduler", "job_submission")
-        fleet.kill("scheduler")          # as a power cut would: kill -9
-        fleet.start("scheduler")
+with Fleet(folder, database="postgresql") as fleet:
+    fleet.start("scheduler", "job_submission")
+    fleet.kill("scheduler")          # as a power cut would: kill -9
+    fleet.start("scheduler")
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fleet.postgresql import PostgreSQLServer
 from fleet.process import Process
 from fleet.rabbitmq import RabbitMQNode
 from fleet.serf import SerfAgent
+from warrener.signing import make_keys
 
 SERVICES = ("scheduler", "env_setup", "data_staging", "job_submission", "gossip", "gateway")
 WORKERS = ("env_setup", "data_staging", "job_submission")
@@ -63,7 +64,7 @@ class Fleet:
             if self._with_serf:
                 starting.callback(self._stop_agents)
                 self._start_agents()
-            self._warrener("keys", str(self.state / "keys"))
+            make_keys(self.state / "keys")
             self._servers = starting.pop_all()
         return self
 
@@ -92,7 +93,7 @@ class Fleet:
         """Start programs, `SERVICE` or `SERVICE@NUMBER` for another of the same kind; returns at once."""
         for name in names or SERVICES:
             service = name.partition("@")[0]
-            self.run(name, [sys.executable, "-m", "warrener_services.cli", "serve", service])
+            self.run(name, [sys.executable, "-m", f"warrener_services.{service}"])
 
     def run(self, name: str, command: Sequence[str], **settings: str) -> None:
         """Start any command as a program of the fleet, under a name."""
@@ -132,7 +133,9 @@ class Fleet:
     def _start_agents(self) -> None:
         first: SerfAgent | None = None
         for name in ("gossip", *WORKERS):
-            agent = SerfAgent(self.folder / f"serf-{name}", f"{name.replace('_', '-')}-host", join=first.address if first else None)
+            agent = SerfAgent(
+                self.folder / f"serf-{name}", f"{name.replace('_', '-')}-host", join=first.address if first else None
+            )
             agent.start()
             self._agents[name] = agent
             first = first or agent
@@ -140,8 +143,3 @@ class Fleet:
     def _stop_agents(self) -> None:
         for agent in self._agents.values():
             agent.stop()
-
-    def _warrener(self, *words: str) -> None:
-        """Run a command of Warrener's to its end."""
-        log = self.folder / "setup.log"
-        Process.start("warrener", [sys.executable, "-m", "warrener_services.cli", *words], log=log).wait()

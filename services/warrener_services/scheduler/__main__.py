@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from random import SystemRandom
 
 from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.clock import SystemClock
 from warrener.runtime.parts import migrated
+from warrener.runtime.serve import serve_program
 from warrener.settings import Settings
 from warrener.signing import read_keys
 from warrener.stores import open_store
@@ -32,3 +34,7 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
         if link is not broker:
             await link.close()
         await store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(serve_program(run, name="scheduler"))

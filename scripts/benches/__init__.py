@@ -1,0 +1,1 @@
+"""Benchmarks: one thing measured each, bounded, with one JSON line at the end."""

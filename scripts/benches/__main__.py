@@ -1,0 +1,48 @@
+"""The command `scripts/bench NAME [--on embedded|fleet]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from .measures import MEASURES
+from .places import place
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="warrener-bench-") as folder:
+        figures = asyncio.run(_measure(options, Path(folder)))
+    print(json.dumps({"bench": options.name, "on": options.on, **figures}))
+    return 0
+
+
+async def _measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    async with asyncio.timeout(options.timeout), place(options.on, folder) as running:
+        return await MEASURES[options.name](running, options.tasks)
+
+
+def _options() -> argparse.Namespace:
+    lines = [f"  {name:<12} {(measure.__doc__ or '').splitlines()[0]}" for name, measure in MEASURES.items()]
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure one thing, and print one line of JSON.\n\n" + "\n".join(lines),
+    )
+    parser.add_argument("name", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument(
+        "--on", choices=("embedded", "fleet"), default="embedded",
+        help="embedded: one process, SQLite, in-process broker; fleet: separate processes over a private RabbitMQ node"
+        " and PostgreSQL server, started here",
+    )  # fmt: skip
+    parser.add_argument("--tasks", type=int, default=20_000, help="how many at most (default 20,000)")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds until it is given up (default 300)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

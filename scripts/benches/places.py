@@ -1,0 +1,117 @@
+"""Where a benchmark runs: all in this process, or separate processes over RabbitMQ and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from fleet.embedded import embedded
+from fleet.stack import Fleet
+from orchestrator.client import Orchestrator
+from warrener.broker import Broker
+from warrener.brokers import open_broker
+from warrener.ids import RunId
+from warrener.messages import RunRequest
+from warrener.settings import Settings
+from warrener.signing import read_submit_key
+from warrener.store import Store, TaskRow
+from warrener.stores import open_store
+
+from .app import worker
+
+SLOTS = 100
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A running deployment with the app `bench`, and a client of it. `pids`: its processes, without servers."""
+
+    client: Orchestrator
+    store: Store
+    pids: Sequence[int]
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that all processes have used, with this one."""
+        return sum(_cpu_s(pid) for pid in {os.getpid(), *self.pids})
+
+    def rss_mib(self) -> float:
+        """Return the resident memory of all processes, without this one where it is only the client."""
+        return sum(_rss_mib(pid) for pid in self.pids or [os.getpid()])
+
+    async def tasks(self, run: RunId) -> Sequence[TaskRow]:
+        return await self.store.read(lambda tx: tx.tasks.of_run(run))
+
+    async def run(self, workflow: dict[str, object], key: str) -> RunId:
+        """Submit one run and wait for its end."""
+        (answer,) = await self.client.submit(workflow, [RunRequest(key=key)])
+        if answer.run is None:
+            raise SystemExit("\n".join(answer.problems))
+        await self.ended({answer.run})
+        return answer.run
+
+    async def ended(self, runs: set[RunId]) -> None:
+        """Wait until these runs have succeeded."""
+        open_runs = set(runs)
+        while open_runs:
+            event = await self.client.heard.get()
+            if event.state == "failed":
+                raise SystemExit(f"the run {event.run} failed: a benchmark measures what works")
+            if event.state == "succeeded":
+                open_runs.discard(event.run)
+
+
+@asynccontextmanager
+async def place(where: str, folder: Path) -> AsyncIterator[Place]:
+    """Bring a deployment up and wait until a task has run on it."""
+    if where == "embedded":
+        async with embedded(folder / "state", slots=SLOTS, apps=[worker]) as running:
+            async with _client(running.broker, running.settings, []) as client:
+                yield client
+        return
+    fleet = Fleet(folder, settings={"WARRENER_SLOTS": str(SLOTS)})
+    await asyncio.to_thread(fleet.__enter__)
+    try:
+        fleet.start("scheduler")
+        fleet.run("bench", [sys.executable, "-m", "benches.app"], PYTHONPATH=str(Path(__file__).parent.parent))
+        settings = Settings.read(state=fleet.state, broker=fleet.rabbitmq.url, store=fleet.store_url)
+        broker = open_broker(settings.broker, name="bench")
+        try:
+            async with _client(broker, settings, [fleet.pid("scheduler"), fleet.pid("bench")]) as client:
+                yield client
+        finally:
+            await broker.close()
+    finally:
+        await asyncio.to_thread(fleet.__exit__, None, None, None)
+
+
+@asynccontextmanager
+async def _client(broker: Broker, settings: Settings, pids: Sequence[int]) -> AsyncIterator[Place]:
+    store = open_store(settings.store_url)
+    async with Orchestrator(broker, read_submit_key(settings.keys_folder), "bench", Random()) as client:
+        found = Place(client, store, pids)
+        await found.run(calls("noop", 1), "warm-up")
+        yield found
+    await store.close()
+
+
+def calls(function: str, number: int) -> dict[str, object]:
+    """Return a workflow of this many calls that need nothing of one another."""
+    section = {"function": f"bench.{function}", "args": {}}
+    return {"workflow": f"{function}-{number}", "tasks": {f"t{n}": {"call": section} for n in range(number)}}
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+def _rss_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 2**20
