@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from warrener.messages import Heartbeat, Kind, MemberSeen
+from warrener.messages import Heartbeat, Kind, Members
 
 SILENT = timedelta(seconds=35)
 """A worker that has said nothing for this long gets no orders."""
@@ -33,7 +33,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
-        self._dead_members: set[str] = set()
+        self._failed_at: dict[str, datetime] = {}
 
     def hear(self, beat: Heartbeat, now: datetime) -> None:
         """Take a heartbeat in; a leaving worker is forgotten."""
@@ -55,16 +55,23 @@ class Fleet:
             now,
         )
 
-    def gossip(self, seen: MemberSeen) -> None:
-        """Take in what gossip says of a member."""
-        if seen.status == "failed":
-            self._dead_members.add(seen.name)
-        else:
-            self._dead_members.discard(seen.name)
+    def gossip(self, message: Members, now: datetime) -> None:
+        """Take in what gossip says of members."""
+        named = {seen.name for seen in message.members}
+        if message.full:
+            self._failed_at = {name: at for name, at in self._failed_at.items() if name in named}
+        for seen in message.members:
+            if seen.status == "failed":
+                self._failed_at.setdefault(seen.name, now)
+            else:
+                self._failed_at.pop(seen.name, None)
 
     def lost(self) -> set[str]:
-        """Return the names of workers whose member gossip calls failed."""
-        return {name for name, worker in self._workers.items() if worker.member in self._dead_members}
+        """Return the workers whose member gossip calls failed, and who have not been heard of since.
+
+        Gossip is a hint: a heartbeat after the news outweighs it.
+        """
+        return {name for name, worker in self._workers.items() if self._lost(worker)}
 
     def of_lane(self, lane: str, now: datetime) -> list[Worker]:
         """Return the workers that can take orders of a lane now."""
@@ -76,5 +83,9 @@ class Fleet:
     def _able(self, now: datetime) -> Iterator[Worker]:
         for worker in self._workers.values():
             fresh = now - worker.seen_at < SILENT
-            if fresh and worker.slots and worker.member not in self._dead_members:
+            if fresh and worker.slots and not self._lost(worker):
                 yield worker
+
+    def _lost(self, worker: Worker) -> bool:
+        failed_at = self._failed_at.get(worker.member or "")
+        return failed_at is not None and worker.seen_at <= failed_at

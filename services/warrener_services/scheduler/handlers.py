@@ -215,8 +215,7 @@ def _holds(tick: Tick, row: TaskRow, beat: Heartbeat, token: str) -> bool:
 
 def on_members(tick: Tick, message: Members) -> None:
     """Mark what a failed host holds as unreachable; its leases run on, and it may come back."""
-    for seen in message.members:
-        tick.book.fleet.gossip(seen)
+    tick.book.fleet.gossip(message, tick.now)
     lost = tick.book.fleet.lost()
     if lost:
         for row in list(tick.book.in_flight.values()):
