@@ -5,18 +5,27 @@ Every field is the variable `WARRENER_<FIELD>`. Nothing else in the library read
 
 from __future__ import annotations
 
+import difflib
 import os
 import platform
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from warrener.errors import InvalidSettings
 from warrener.ids import is_name
+
+
+_PREFIX = "WARRENER_"
+_OTHER_VARIABLES = frozenset(
+    f"{_PREFIX}{name}" for name in ("CRASH_AT", "LOG", "RUN", "TASK", "ATTEMPT", "OUTPUT", "SEEDS")
+)
+"""Variables of ours that are no settings: for tests, for logs, and what a job finds in its environment."""
 
 
 def _host() -> str:
@@ -27,7 +36,7 @@ def _host() -> str:
 class Settings(BaseSettings):
     """What a program is told from outside."""
 
-    model_config = SettingsConfigDict(env_prefix="WARRENER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
     state: Path = Field(default_factory=lambda: Path.home() / ".local/state/warrener")
     """The folder of everything that this deployment keeps on this host, unless told otherwise below."""
@@ -49,10 +58,10 @@ class Settings(BaseSettings):
     """The name of the place whose file system this worker shares."""
     site_root: Path | None = None
     """The site's folder on this host; default `<state>/site`."""
-    stage_roots: tuple[Path, ...] = ()
-    """Folders outside the site that `file:` sources and destinations may lie in; default: the current folder."""
-    stage_hosts: tuple[str, ...] = ()
-    """Hosts (`host` or `host:port`) with private addresses that staging may fetch from."""
+    stage_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders, separated by colons, outside the site that `file:` sources and destinations may lie in; default: the current folder."""
+    stage_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts (`host` or `host:port`), separated by commas, with private addresses that staging may fetch from."""
     env_builder: Literal["auto", "uv", "pip"] = "auto"
     """What builds environments; `auto`: uv if it is there, otherwise `python -m venv` and pip, which is slower."""
     secrets: Path | None = None
@@ -74,6 +83,14 @@ class Settings(BaseSettings):
     stop_timeout: timedelta = timedelta(seconds=20)
     """How long a program may take to stop after SIGTERM."""
 
+    @field_validator("stage_roots", "stage_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        separator = os.pathsep if info.field_name == "stage_roots" else ","
+        return tuple(part.strip() for part in value.split(separator) if part.strip())
+
     @field_validator("worker", "site")
     @classmethod
     def _is_name(cls, value: str) -> str:
@@ -84,6 +101,7 @@ class Settings(BaseSettings):
     @classmethod
     def read(cls, **given: Any) -> Self:
         """Read the environment; `given` values win. Raises InvalidSettings, naming each variable."""
+        cls._refuse_unknown(os.environ)
         try:
             return cls(**given)
         except ValidationError as error:
@@ -92,6 +110,20 @@ class Settings(BaseSettings):
                 for problem in error.errors(include_url=False)
             ]
             raise InvalidSettings("\n".join(problems)) from error
+
+    @classmethod
+    def _refuse_unknown(cls, environ: Mapping[str, str]) -> None:
+        """Raise InvalidSettings for variables that look like ours and are none: a misspelt one must not be ignored."""
+        known = {f"{_PREFIX}{name.upper()}" for name in cls.model_fields} | _OTHER_VARIABLES
+        unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+        if unknown:
+            near = [difflib.get_close_matches(name, known, n=1) for name in unknown]
+            raise InvalidSettings(
+                "\n".join(
+                    f"{name}: there is no such setting" + (f"; did you mean {match[0]}?" if match else "")
+                    for name, match in zip(unknown, near, strict=True)
+                )
+            )
 
     @property
     def store_url(self) -> str:
