@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
@@ -119,6 +119,10 @@ class Fleet:
 
     def running(self, name: str) -> bool:
         return self._programs[name].running
+
+    def wait_until(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait for what a program brings about; FleetError, with the end of its log, if it ends instead."""
+        self._programs[name].wait_until(ready)
 
     def pid(self, name: str) -> int:
         return self._programs[name].pid

@@ -1,0 +1,1 @@
+"""The demonstration: Seattle's weather, from a table to a picture."""
