@@ -66,7 +66,7 @@ class SqlRuns:
         if not ids:
             return {}
         given = _texts(self._connection.dialect.name)
-        query = select(*_COLUMNS).join(given.table, runs.c.id == given.table.c.text)
+        query: Select[Any] = select(*_COLUMNS).join(given.table, runs.c.id == given.table.c.text)
         rows = [_run(row) for row in self._connection.execute(query, given.bind((one,) for one in ids))]
         return {run.id: run for run in rows}
 
