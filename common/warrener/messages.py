@@ -29,7 +29,9 @@ WorkerText = Annotated[WorkerName, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0
 BootText = Annotated[BootId, StringConstraints(pattern=r"^[0-9a-z]{1,32}$")]
 NameText = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
 Token = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-KeyText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+KeyText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+_LARGEST = 2**31 - 1  # what the store's columns take
 
 MAX_OUTPUT_BYTES = 64 * 1024
 """The largest output of a task, as JSON; larger data is staged."""
@@ -60,8 +62,8 @@ class AttemptPart(Part):
     """Whatever speaks of one attempt."""
 
     run: RunIdText
-    n: int = Field(ge=0)
-    attempt: int = Field(ge=1)
+    n: int = Field(ge=0, le=_LARGEST)
+    attempt: int = Field(ge=1, le=_LARGEST)
 
     @property
     def ref(self) -> AttemptRef:
@@ -250,7 +252,7 @@ class Report(AttemptPart):
     cause: Cause | None = None
     message: str = Field(default="", max_length=16_384)
     output: Json = None
-    exit_code: int | None = None
+    exit_code: int | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
     seconds: float = Field(default=0.0, ge=0)
 
 
@@ -269,7 +271,7 @@ class LogChunk(AttemptPart):
 
     token: Token
     stream: Literal["stdout", "stderr"]
-    offset: int = Field(ge=0)
+    offset: int = Field(ge=0, le=_LARGEST)
     text: str = Field(max_length=65_536)
 
 
@@ -303,8 +305,8 @@ class Heartbeat(Body):
     host: str
     member: str | None = None
     """The Serf member beside it, if there is one."""
-    slots: int = Field(ge=0)
-    free: int = Field(ge=0)
+    slots: int = Field(ge=0, le=100_000)
+    free: int = Field(ge=0, le=100_000)
     load: float = Field(default=0.0, ge=0)
     state: Literal["up", "draining", "leaving"] = "up"
     """`leaving` is the last heartbeat of a worker that stops as planned."""
