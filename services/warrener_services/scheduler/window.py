@@ -7,7 +7,8 @@ row, and is refilled from the store, in the same order, when it runs low.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 from warrener.ids import TaskRef
 from warrener.ordering import Turn
@@ -23,13 +24,17 @@ def turn_of(row: TaskRow) -> Turn:
     return Turn(row.level, row.deadline_at, row.ready_at, row.run, row.n)
 
 
+_Entry = tuple[Turn, int, TaskRow]
+
+
 class Window:
     """Ready rows in their order."""
 
     def __init__(self, capacity: int = CAPACITY, *, spilled: bool = False) -> None:
         self._capacity = capacity
-        self._heap: list[tuple[Turn, TaskRow]] = []
-        self._rows: dict[TaskRef, Turn] = {}
+        self._heap: list[_Entry] = []  # also holds entries that were replaced or discarded, for a while
+        self._rows: dict[TaskRef, _Entry] = {}
+        self._numbers = itertools.count()  # two rows of one task, old and new, may have the same turn
         self._spilled = spilled  # the store may have ready rows that are not here
         self._bound: Turn | None = None  # of the last row that was here when it spilled
 
@@ -46,54 +51,62 @@ class Window:
 
     def push(self, row: TaskRow) -> Sequence[TaskRow]:
         """Add a ready row, or move one to its new turn; return the rows that are kept in the store alone now."""
-        turn = turn_of(row)
-        if self._spilled and self._bound is not None and turn > self._bound:
+        if self._spilled and self._bound is not None and turn_of(row) > self._bound:
             self._rows.pop(row.ref, None)
             return [row]
-        self._rows[row.ref] = turn
-        heapq.heappush(self._heap, (turn, row))
-        return self._spill() if len(self._rows) > 2 * self._capacity else []
+        self._add(row)
+        if len(self._rows) > 2 * self._capacity:
+            return self._spill()
+        if len(self._heap) > 4 * self._capacity:
+            self._sweep()
+        return []
 
     def refill(self, rows: Sequence[TaskRow], limit: int) -> Sequence[TaskRow]:
         """Take the first `limit` ready rows of the store; return the rows that are in the store alone now."""
         new = {row.ref for row in rows}
-        gone = [row for row in self._live() if row.ref not in new]
+        gone = [row for ref, (_, _, row) in self._rows.items() if ref not in new]
         self._spilled = len(rows) >= limit
-        self._rows = {row.ref: turn_of(row) for row in rows}
-        self._heap = [(turn, row) for row, turn in zip(rows, self._rows.values(), strict=True)]
-        heapq.heapify(self._heap)
         self._bound = turn_of(rows[-1]) if self._spilled else None
+        self._rows = {row.ref: self._entry(row) for row in rows}
+        self._sweep()
         return gone
 
     def pop(self) -> TaskRow | None:
         """Take out the first row; None when there is none."""
         while self._heap:
-            turn, row = heapq.heappop(self._heap)
-            if self._rows.get(row.ref) == turn and row.state is State.READY:
+            entry = heapq.heappop(self._heap)
+            row = entry[2]
+            if self._rows.get(row.ref) is entry:
                 del self._rows[row.ref]
-                return row
-            if self._rows.get(row.ref) == turn:
-                del self._rows[row.ref]
+                if row.state is State.READY:
+                    return row
         return None
 
     def put_back(self, rows: Iterable[TaskRow]) -> None:
         """Return rows that were popped and could not be placed."""
         for row in rows:
-            turn = turn_of(row)
-            self._rows[row.ref] = turn
-            heapq.heappush(self._heap, (turn, row))
+            self._add(row)
 
     def discard(self, ref: TaskRef) -> None:
         self._rows.pop(ref, None)
 
-    def _live(self) -> Iterator[TaskRow]:
-        return (row for turn, row in self._heap if self._rows.get(row.ref) == turn)
+    def _entry(self, row: TaskRow) -> _Entry:
+        return turn_of(row), next(self._numbers), row
+
+    def _add(self, row: TaskRow) -> None:
+        entry = self._rows[row.ref] = self._entry(row)
+        heapq.heappush(self._heap, entry)
+
+    def _sweep(self) -> None:
+        """Drop the entries that count no more."""
+        self._heap = list(self._rows.values())
+        heapq.heapify(self._heap)
 
     def _spill(self) -> Sequence[TaskRow]:
-        live = sorted((turn, id(row), row) for turn, row in self._heap if self._rows.get(row.ref) == turn)
+        live = sorted(self._rows.values())
         kept, dropped = live[: self._capacity], live[self._capacity :]
-        self._heap = [(turn, row) for turn, _, row in kept]
-        self._rows = {row.ref: turn for turn, _, row in kept}
+        self._heap = kept
+        self._rows = {entry[2].ref: entry for entry in kept}
         self._spilled = True
         self._bound = kept[-1][0]
         return [row for _, _, row in dropped]
