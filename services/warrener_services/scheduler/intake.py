@@ -76,7 +76,10 @@ def _known(tick: Tick, message: Submit) -> dict[str, RunRow]:
 
 def take_up(tick: Tick, accepted: Sequence[tuple[RunRow, str]]) -> None:
     """Expand runs that others accepted."""
-    for run, text in accepted:
+    for loaded, text in accepted:
+        run = tick.fresh_run(loaded)
+        if run.state != RunState.ACCEPTED:
+            continue  # cancelled since, in this very tick
         try:
             plan = _parsed(text).plan(json.loads(run.params), run=facts_of(run))
         except InvalidWorkflow as error:  # accepted by a program of another version than ours

@@ -9,14 +9,14 @@ from warrener.ids import RunId
 from warrener.messages import CancelRuns
 from warrener.runs import FINAL, RunState
 from warrener.states import FINAL as FINAL_TASKS
-from warrener.states import Move, State
+from warrener.states import Move, State, may
 from warrener.store import Intent, TaskRow
 
 from .successors import stand_in_line
 from .tick import Tick
 
-DIRECT_CONFIRM = timedelta(seconds=5)
-"""How long a direct call, which nobody holds, may still report after it was cancelled."""
+CONFIRM = timedelta(seconds=5)
+"""How long an attempt that no lease bounds (a direct call, a held one) may still report after it was cancelled."""
 
 
 def on_intent(tick: Tick, intent: Intent) -> None:
@@ -42,9 +42,12 @@ def cancel_run(tick: Tick, run_id: RunId) -> None:
     run = tick.run(run_id)
     if run is None or run.state in FINAL:
         return
+    if run.state == RunState.ACCEPTED:
+        run.state, run.finished_at = RunState.CANCELLED, tick.now
+        tick.out.run_event(run)
+        return
     run.state = RunState.CANCELLING
-    for loaded in tick.tx.tasks.of_run(run_id):
-        row = tick.row(loaded)
+    for row in tick.tasks_of(run_id):
         if row.state not in FINAL_TASKS and row.state is not State.CANCELLING:
             _cancel(tick, row)
 
@@ -55,7 +58,11 @@ def _cancel(tick: Tick, row: TaskRow) -> None:
         tick.move(row, Move.CANCEL, cause=Cause.CANCELLED)
         return
     direct = was is State.ORDERED and row.lane.startswith("call.")
-    tick.move(row, Move.CANCEL, due_at=tick.now + DIRECT_CONFIRM if direct else row.due_at)
+    # A held task (`on_lost: hold`) has no time of its own any more: its worker gets a last chance to confirm.
+    due_at = row.due_at if row.due_at is not None and not direct else tick.now + CONFIRM
+    if row.boot is None:
+        tick.book.leases.pop(row.ref, None)
+    tick.move(row, Move.CANCEL, due_at=due_at)
     if row.boot is not None:
         tick.out.stop(row, "cancelled")
     elif not direct:  # its order must be claimed, and the claim will be refused
@@ -67,8 +74,13 @@ def retry_run(tick: Tick, run_id: RunId) -> None:
     run = tick.run(run_id)
     if run is None or run.state not in (RunState.FAILED, RunState.CANCELLED):
         return
-    rows = {row.n: tick.row(row) for row in tick.tx.tasks.of_run(run_id)}
-    again = [row for row in rows.values() if row.state in FINAL_TASKS and row.state is not State.SUCCEEDED]
+    rows = {row.n: row for row in tick.tasks_of(run_id)}
+    if not rows:  # it ended before it was expanded
+        run.state, run.finished_at = RunState.ACCEPTED, None
+        return
+    if run.site is not None:
+        tick.book.sites[run_id] = run.site
+    again = [row for row in rows.values() if may(row.state, Move.REOPEN)]
     unmet = dict.fromkeys(rows, 0)
     for upstream, n in tick.tx.tasks.needs_of_run(run_id):
         unmet[n] += rows[upstream].state is not State.SUCCEEDED

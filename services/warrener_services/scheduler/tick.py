@@ -154,6 +154,11 @@ class Tick:
         if row.ref not in self._new_tasks:
             self._rendered[row.ref] = row
 
+    def tasks_of(self, run: RunId) -> list[TaskRow]:
+        """Return every task of a run, those that this tick adds as well."""
+        stored = [self.row(loaded) for loaded in self.tx.tasks.of_run(run)]
+        return stored or [row for row in self._new_tasks.values() if row.run == run]
+
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def add_run(self, run: RunRow) -> None:
