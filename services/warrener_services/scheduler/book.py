@@ -52,7 +52,6 @@ class Book:
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # slots by worker, claimed or meant for it
     sites: dict[RunId, str] = field(default_factory=dict)
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
-    unseen: set[TaskRef] = field(default_factory=set)  # their orders may be out twice: they must be claimed
     look_at: datetime | None = None  # when to look into the store by itself
     ticked_at: datetime | None = None
 
@@ -93,7 +92,6 @@ class Book:
     def forget(self, ref: TaskRef) -> None:
         """Drop what was known of an attempt that is over."""
         self.leases.pop(ref, None)
-        self.unseen.discard(ref)
 
     def look_by(self, moment: datetime | None) -> None:
         """Look no later than this."""

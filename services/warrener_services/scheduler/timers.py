@@ -22,7 +22,8 @@ def on_due(tick: Tick, loaded: TaskRow) -> None:
         case State.READY:
             _ready(tick, row)
         case State.ORDERED:
-            tick.make_ready(row, Move.PLACE_ANEW)
+            if not _extended(tick, row):
+                tick.make_ready(row, Move.PLACE_ANEW)
         case State.RUNNING | State.UNREACHABLE:
             _lease(tick, row)
         case State.CANCELLING:
@@ -53,7 +54,7 @@ def _lease(tick: Tick, row: TaskRow) -> None:
         tick.move(row, Move.LOSE, due_at=None, message=f"{_lost(row)}; it is held, as on_lost says")
     else:
         tick.note(row)
-        row.due_at = None
+        row.due_at, row.message = None, f"{_lost(row)}; it is held, as on_lost says"
 
 
 def _cancelling(tick: Tick, row: TaskRow) -> None:
