@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
+import structlog
+
 from warrener.errors import Cause
 from warrener.ids import shard_of
 from warrener.messages import (
@@ -31,11 +33,13 @@ from warrener.messages import (
 )
 from warrener.retries import next_delay
 from warrener.signing import same_token
-from warrener.states import FINAL, HELD, Move, State
+from warrener.states import HELD, Move, State
 from warrener.store import LogPiece, Stray, TaskRow
 
 from .policies import policy_of
 from .tick import Tick
+
+log = structlog.get_logger(__name__)
 
 LEASE_MARGIN = timedelta(seconds=5)
 """How much longer than a lease the owner waits: the holder has stopped by itself this long before."""
@@ -89,6 +93,7 @@ def _refusal(tick: Tick, message: Claims, claim: Claim) -> str | None:
 
 def _grant(tick: Tick, row: TaskRow, message: Claims) -> None:
     due_at = tick.now + tick.rules.lease_of(row) + LEASE_MARGIN
+    tick.book.leases.pop(row.ref, None)  # what a new owner gave the order
     tick.move(row, Move.GRANT, worker=message.worker, boot=message.boot, started_at=tick.now, due_at=due_at)
     if Kind(row.kind) in SITE_BOUND and row.run not in tick.book.sites:
         run = tick.run(row.run)
@@ -148,7 +153,7 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
             }
         )
     row.started_at = started_at
-    fail(tick, row, report.cause or Cause.ERROR, report.message, report.exit_code)
+    fail(tick, row, report.cause or Cause.ERROR, _storable(report.message), report.exit_code)
 
 
 def fail(tick: Tick, row: TaskRow, cause: Cause, message: str, exit_code: int | None = None) -> None:
@@ -168,10 +173,19 @@ def _judge_unknown(tick: Tick, message: Reports, reports: list[Report]) -> None:
     rows = tick.tx.tasks.load([report.task for report in reports])
     for report in reports:
         row = tick.recent(report.task) or rows.get(report.task)
-        duplicate = row is not None and row.state in FINAL and row.attempt == report.attempt
+        duplicate = row is not None and _was_applied(row, report)
         _receipt(tick, message, report, applied=duplicate)
         if not duplicate:
             _stray(tick, message, report, "its attempt is over", receipt=False)
+
+
+def _was_applied(row: TaskRow, report: Report) -> bool:
+    """Tell a report that ended its attempt, come again, from one that came too late to do so."""
+    if row.attempt != report.attempt:
+        return False
+    if report.outcome is Outcome.SUCCEEDED:
+        return row.state is State.SUCCEEDED
+    return row.state in (State.FAILED, State.CANCELLED, State.WAITING) and row.cause not in (None, Cause.LOST)
 
 
 def _receipt(tick: Tick, message: Reports, report: Report, *, applied: bool) -> None:
@@ -197,11 +211,12 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
         if row is None or row.attempt != held.attempt or not _holds(tick, row, beat, held.token):
             tick.out.tell(beat.worker, beat.boot).stops.append(_not_yours(held))
             continue
+        lease = tick.now + tick.rules.lease_of(row) + LEASE_MARGIN
         if row.state is State.UNREACHABLE:
-            tick.move(row, Move.FIND)
+            tick.move(row, Move.FIND, due_at=row.due_at or lease, message=None)
         if row.state is State.CANCELLING:
             tick.out.stop(row, "cancelled")
-        tick.book.leases[row.ref] = tick.now + tick.rules.lease_of(row) + LEASE_MARGIN
+        tick.book.leases[row.ref] = lease
         extended.append(AttemptPart(run=held.run, n=held.n, attempt=held.attempt))
     if extended:
         tick.out.extend(beat.worker, beat.boot, beat.seq, extended)
@@ -232,8 +247,13 @@ def on_logs(tick: Tick, message: Logs) -> None:
         if row is None or row.attempt != chunk.attempt or row.worker != message.worker or row.boot is None:
             continue
         if same_token(chunk.token, tick.rules.keys.claims.token(chunk.ref, row.worker, row.boot)):
-            text = chunk.text.replace("\0", "�")
+            text = _storable(chunk.text)
             tick.logs.append(LogPiece(chunk.run, chunk.n, chunk.attempt, chunk.stream, chunk.offset, text))
+
+
+def _storable(text: str) -> str:
+    """Replace NUL, which PostgreSQL does not keep and programs do print."""
+    return text.replace("\0", "�")
 
 
 def _not_yours(held: AttemptPart) -> Stop:
@@ -246,4 +266,7 @@ def _forward(tick: Tick, message: Body, field: str, parts: Sequence[AttemptPart]
     for part in parts:
         by_shard.setdefault(shard_of(part.run), []).append(part)
     for shard, some in by_shard.items():
+        if shard >= tick.rules.shards:
+            log.warning("dropped what names a shard that does not exist", shard=shard, kind=message.KIND)
+            continue
         tick.out.forward(shard, message.model_copy(update={field: some}))
