@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -74,8 +75,8 @@ class Engine:
     def load(self, tx: Transaction, epochs: Mapping[int, int], now: datetime) -> list[Message]:
         """Read the book anew for these shards; return what stands in the outbox.
 
-        Every running attempt gets one lease before it can be swept: its holder may have heard nothing for a while
-        through no fault of its own.
+        Every running attempt gets one lease before it can be swept, and every order its time anew: their holders may
+        have heard nothing for a while, and their reports may lie in our queue.
         """
         fleet = self.book.fleet
         self.book = Book(epochs=epochs, fleet=fleet, look_at=now, sites=tx.runs.sites(epochs))
@@ -83,17 +84,24 @@ class Engine:
             self.book.enter(row)
             if row.state in HELD or (row.state is State.CANCELLING and row.boot is not None):
                 self.book.leases[row.ref] = now + self._rules.lease_of(row) + LEASE_MARGIN
+            elif row.state is State.ORDERED:
+                self.book.leases[row.ref] = now + self._rules.order_timeout
         for lane in tx.tasks.ready_lanes(epochs):
             self.book.windows[lane] = Window(spilled=True)
         return list(tx.mail.unsent(epochs, 100_000))
 
-    def tick(self, tx: Transaction, deliveries: Sequence[Delivery], sent: Sequence[str], now: datetime) -> Effects:
-        """Handle what came in, look around if it is time, and release; everything within the transaction."""
+    def tick(
+        self, tx: Transaction, deliveries: Sequence[Delivery], sent: Sequence[str], now: datetime, *, look: bool = True
+    ) -> Effects:
+        """Handle what came in, look around if it is time, and release; everything within the transaction.
+
+        Without `look`, only what was delivered is handled: a message is not to blame for what the store holds.
+        """
         tick = Tick(self.book, self._rules, tx, now)
         self._refill(tick)
         for delivery, body in self._fresh(tick, deliveries):
             self._handle(tick, delivery, body)
-        more = self._look(tick)
+        more = look and self._look(tick)
         follow(tick)
         tick.close_runs()
         self.book.learn(now)
@@ -132,12 +140,15 @@ class Engine:
                 log.warning("parked a message", reason=str(error), kind=delivery.kind)
                 tick.parked.append(_parked(delivery, str(error), tick.now))
         recorded = [delivery.message_id for delivery, body in read if isinstance(body, _RECORDED)]
-        fresh = tick.tx.mail.fresh(recorded, tick.now) if recorded else set()
-        return [
-            (delivery, body)
-            for delivery, body in read
-            if not isinstance(body, _RECORDED) or delivery.message_id in fresh
-        ]
+        new = tick.tx.mail.fresh([one for one in recorded if one], tick.now) if recorded else set()
+        fresh: list[tuple[Delivery, Body]] = []
+        for delivery, body in read:
+            if isinstance(body, _RECORDED) and delivery.message_id:  # other programs may send none
+                if delivery.message_id not in new:
+                    continue
+                new.discard(delivery.message_id)  # the same message may be in this tick twice
+            fresh.append((delivery, body))
+        return fresh
 
     def _handle(self, tick: Tick, delivery: Delivery, body: Body) -> None:
         match body:
@@ -173,9 +184,13 @@ class Engine:
         return more
 
 
+def _name_of(delivery: Delivery) -> str:
+    return delivery.message_id or hashlib.blake2b(delivery.body, digest_size=10).hexdigest()
+
+
 def _parked(delivery: Delivery, reason: str, now: datetime) -> ParkedMessage:
     return ParkedMessage(
-        0, delivery.message_id, reason, delivery.exchange, delivery.routing_key, delivery.kind, delivery.body,
+        0, _name_of(delivery), reason, delivery.exchange, delivery.routing_key, delivery.kind, delivery.body,
         delivery.headers, now,
     )  # fmt: skip
 
@@ -184,6 +199,6 @@ def _parked_elsewhere(delivery: Delivery, now: datetime) -> ParkedMessage:
     """Return what another program parked: where it came from stands in the headers."""
     headers = dict(delivery.headers)
     return ParkedMessage(
-        0, delivery.message_id, headers.pop("reason", "no reason was given"), headers.pop("origin_exchange", ""),
+        0, _name_of(delivery), headers.pop("reason", "no reason was given"), headers.pop("origin_exchange", ""),
         headers.pop("origin_routing_key", ""), headers.pop("origin_kind", delivery.kind), delivery.body, headers, now,
     )  # fmt: skip
