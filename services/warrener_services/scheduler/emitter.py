@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -29,6 +29,10 @@ class Emitter:
         """Return what was confirmed since the last call."""
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
+
+    def give_back(self, confirmed: Sequence[str]) -> None:
+        """Take back what `take_confirmed` returned: it could not be committed."""
+        self._confirmed.extend(confirmed)
 
     def emit(self, posted: Iterable[Message], loose: Iterable[Message]) -> None:
         """Begin to publish; returns at once."""

@@ -165,7 +165,7 @@ class SchedulerService:
         for _ in range(_STRIKES):
             await self._load()
             try:
-                await self._tick([delivery], emitter)
+                await self._tick([delivery], emitter, look=False)
             except (Unavailable, Fenced):
                 raise
             except Exception as error:
@@ -177,10 +177,16 @@ class SchedulerService:
         now = self._clock.now()
         await self._store.transact(lambda tx: self._engine.park(tx, delivery, reason, now))
 
-    async def _tick(self, deliveries: Sequence[Delivery], emitter: Emitter) -> None:
+    async def _tick(self, deliveries: Sequence[Delivery], emitter: Emitter, *, look: bool = True) -> None:
         sent, now = emitter.take_confirmed(), self._clock.now()
         crash_point("scheduler.before-commit")
-        effects: Effects = await self._store.transact(lambda tx: self._engine.tick(tx, deliveries, sent, now))
+        try:
+            effects: Effects = await self._store.transact(
+                lambda tx: self._engine.tick(tx, deliveries, sent, now, look=look)
+            )
+        except BaseException:
+            emitter.give_back(sent)
+            raise
         crash_point("scheduler.after-commit")
         emitter.emit(effects.posted, effects.loose)
 
