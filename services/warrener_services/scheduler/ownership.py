@@ -32,6 +32,7 @@ class Ownership:
         """Take every free shard, and those of an earlier life of ours; return the epochs, perhaps none."""
         rows = await self._store.read(lambda tx: tx.shards.all())
         free = self._free(rows, ours_too=True)
+        self.epochs = {}  # what an earlier session had is in `free`, or lost
         if free:
             self.epochs = await self._store.transact(lambda tx: tx.shards.take(free, self._name))
         return self.epochs
