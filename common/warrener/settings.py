@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from warrener.errors import InvalidSettings
 from warrener.ids import is_name
+from warrener.retries import PositiveDuration
 
 
 _PREFIX = "WARRENER_"
@@ -74,13 +75,13 @@ class Settings(BaseSettings):
     """What a worker takes at a time. More: better use of idle waiting; too many: the host swaps."""
     shards: int = Field(default=64, ge=1, le=1024)
     """Fixed when the deployment is made. More: finer spreading over schedulers, more queues."""
-    lease: timedelta = timedelta(seconds=30)
+    lease: PositiveDuration = timedelta(seconds=30)
     """The default lease. Longer: outlives longer outages; the work of a dead worker waits as long."""
-    order_timeout: timedelta = timedelta(seconds=60)
+    order_timeout: PositiveDuration = timedelta(seconds=60)
     """How long an order may lie unclaimed before it is released anew."""
-    shard_lease: timedelta = timedelta(seconds=10)
+    shard_lease: PositiveDuration = timedelta(seconds=10)
     """How long a silent scheduler keeps its shards."""
-    stop_timeout: timedelta = timedelta(seconds=20)
+    stop_timeout: PositiveDuration = timedelta(seconds=20)
     """How long a program may take to stop after SIGTERM."""
 
     @field_validator("stage_roots", "stage_hosts", mode="before")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from random import SystemRandom
 
 from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.gossips import open_gossip
 from warrener.ids import new_token
+from warrener.runtime.serve import serve_program
 from warrener.settings import Settings
 
 from .service import GossipService
@@ -27,3 +29,7 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
                 await link.close()
     finally:
         await gossip.close()
+
+
+if __name__ == "__main__":
+    sys.exit(serve_program(run, name="gossip"))
