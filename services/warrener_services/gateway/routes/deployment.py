@@ -1,0 +1,58 @@
+"""The deployment: its workers, its health, the schema of workflows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+
+from warrener.errors import Unavailable
+from warrener.messages import Json
+from warrener.views import Health, WorkerView
+from warrener.workflow_schema import json_schema
+from warrener_services.gateway.desk import Desk
+
+from .given import TheDesk
+
+router = APIRouter(tags=["deployment"])
+
+_PATIENCE_S = 3.0
+
+
+@router.get("/workers", summary="List the workers that were heard")
+async def workers(desk: TheDesk) -> Sequence[WorkerView]:
+    """A worker is `silent` when it was not heard for 35 s, and `gone` when it said so."""
+    return desk.roll.call(desk.clock.now())
+
+
+@router.get("/health", summary="Tell whether submissions are taken", responses={503: {"model": Health}})
+async def health(desk: TheDesk, response: Response) -> Health:
+    """Needs no token. 200: the store is there. Without the broker, work is accepted and starts later."""
+    store, broker = await asyncio.gather(_store_there(desk), _broker_there(desk))
+    response.status_code = 200 if store else 503
+    return Health(store=store, broker=broker, version=version("warrener"))
+
+
+@router.get("/schema", summary="Get the JSON schema of workflows")
+async def schema() -> Json:
+    """For editors; `warrener validate` says more than a schema can."""
+    return json_schema()
+
+
+async def _store_there(desk: Desk) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await desk.read(lambda tx: tx.notes.parked(1))
+    except (Unavailable, TimeoutError):
+        return False
+    return True
+
+
+async def _broker_there(desk: Desk) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await desk.broker.ready()
+    except (Unavailable, TimeoutError):
+        return False

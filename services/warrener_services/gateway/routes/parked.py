@@ -1,0 +1,65 @@
+"""Parked messages: look at them, publish them again, drop them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from warrener.broker import Message
+from warrener.errors import NotFound
+from warrener.ids import new_token
+from warrener.store import ParkedMessage
+from warrener.views import LIMIT, ParkedDetail, ParkedView
+from warrener_services.gateway.desk import Desk
+from warrener_services.gateway.looking import parked_detail, parked_view
+
+from .given import TheDesk
+
+router = APIRouter(prefix="/parked", tags=["parked messages"])
+
+TheNumber = Annotated[int, Path(ge=1, le=2**62, description="The number of a parked message.")]
+
+
+@router.get("", summary="List parked messages, newest first")
+async def parked(desk: TheDesk, limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100) -> list[ParkedView]:
+    """List messages that nobody could handle."""
+    return [parked_view(message) for message in await desk.read(lambda tx: tx.notes.parked(limit))]
+
+
+@router.get("/{number}", summary="Look at a parked message")
+async def show(number: TheNumber, desk: TheDesk) -> ParkedDetail:
+    """Return its body as text, up to 64 KiB, and its headers without signatures."""
+    return parked_detail(await _one(desk, number))
+
+
+@router.post("/{number}/replay", summary="Publish a parked message again")
+async def replay(number: TheNumber, desk: TheDesk) -> ParkedView:
+    """Publish it to where it came from, and forget it once the broker has it. Receivers know duplicates."""
+    parked = await _one(desk, number)
+    message = Message(
+        parked.exchange,
+        parked.routing_key,
+        parked.kind,
+        parked.body,
+        new_token(desk.rng),
+        headers=parked.headers,
+    )
+    await desk.broker.publish(message)
+    await desk.write(lambda tx: tx.notes.unpark(number))
+    return parked_view(parked)
+
+
+@router.delete("/{number}", summary="Drop a parked message for good")
+async def drop(number: TheNumber, desk: TheDesk) -> ParkedView:
+    """Forget it; there is no way back."""
+    message = await _one(desk, number)
+    await desk.write(lambda tx: tx.notes.unpark(number))
+    return parked_view(message)
+
+
+async def _one(desk: Desk, number: int) -> ParkedMessage:
+    message = await desk.read(lambda tx: tx.notes.parked_one(number))
+    if message is None:
+        raise NotFound(f"there is no parked message {number}; `warrener parked list` lists them")
+    return message

@@ -1,0 +1,132 @@
+"""The gateway: serves REST at once, and finds store and broker when they come."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+import uvicorn
+
+from warrener.broker import Message, Subscription
+from warrener.errors import BrokerUnavailable, InvalidMessage
+from warrener.ids import new_token
+from warrener.messages import Events, Heartbeat, RollCall, decode, encode
+from warrener.topology import CONTROL, control, events
+
+from .app import make_app
+from .desk import Desk
+
+log = structlog.get_logger(__name__)
+
+_PREFETCH = 500
+_AGAIN_S = 1.0
+
+
+async def serve(desk: Desk, sock: socket.socket, *, token: str, shards: int, stop_timeout: timedelta) -> None:
+    """Serve until cancelled; then finish the requests that are open, within half the stop time-out."""
+    server = _Server(_config(desk, token, stop_timeout))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(desk.open(shards=shards))
+        tasks.create_task(desk.keep_waking())
+        tasks.create_task(_hear(desk))
+        tasks.create_task(_watch(desk))
+        await _until_cancelled(desk, server, sock)
+
+
+async def _until_cancelled(desk: Desk, server: _Server, sock: socket.socket) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        desk.watch.close()
+        await serving
+    raise RuntimeError("the server of the gateway ended by itself")
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the program around it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(desk: Desk, token: str, stop_timeout: timedelta) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app(desk, token=token),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, int(stop_timeout.total_seconds() / 2)),
+    )
+
+
+async def _hear(desk: Desk) -> None:
+    """Keep the roll by the workers' heartbeats, until cancelled."""
+    while True:
+        try:
+            subscription = await desk.broker.subscribe([control(desk.name, "heartbeat", "member")], prefetch=_PREFETCH)
+            try:
+                await desk.broker.publish(_roll_call(desk))
+                await _hear_from(desk, subscription)
+            finally:
+                await subscription.close()
+        except BrokerUnavailable as error:
+            log.debug("hearing no workers", reason=str(error))
+            await asyncio.sleep(_AGAIN_S)
+
+
+def _roll_call(desk: Desk) -> Message:
+    body = encode(RollCall())
+    return Message(CONTROL, "rollcall", RollCall.KIND, body, new_token(desk.rng), durable=False, mandatory=False)
+
+
+async def _hear_from(desk: Desk, subscription: Subscription) -> None:
+    while True:
+        deliveries = await subscription.take(_PREFETCH)
+        for delivery in deliveries:
+            if delivery.kind == Heartbeat.KIND:
+                try:
+                    desk.roll.hear(decode(delivery.kind, delivery.body, Heartbeat), desk.clock.now())
+                except InvalidMessage as error:
+                    log.debug("a heartbeat that cannot be read", reason=str(error))
+        await subscription.settle(deliveries)
+
+
+async def _watch(desk: Desk) -> None:
+    """Wake the watchers of runs by events, until cancelled."""
+    while True:
+        try:
+            subscription = await desk.broker.subscribe([events(desk.name, "runs", "tasks")], prefetch=_PREFETCH)
+            try:
+                await _watch_by(desk, subscription)
+            finally:
+                await subscription.close()
+        except BrokerUnavailable as error:
+            log.debug("hearing no events; watchers look by themselves", reason=str(error))
+            await asyncio.sleep(_AGAIN_S)
+
+
+async def _watch_by(desk: Desk, subscription: Subscription) -> None:
+    while True:
+        deliveries = await subscription.take(_PREFETCH)
+        for delivery in deliveries:
+            try:
+                message = decode(delivery.kind, delivery.body, Events)
+            except InvalidMessage as error:
+                log.debug("events that cannot be read", reason=str(error))
+            else:
+                desk.watch.happened(event.run for event in message.events)
+        await subscription.settle(deliveries)
