@@ -1,0 +1,242 @@
+"""What a client asks of the gateway and how it reads the answer, without I/O; the two clients share it."""
+
+from __future__ import annotations
+
+import getpass
+import math
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from warrener.errors import Cause, Conflict, GatewayUnavailable, InvalidWorkflow, NotFound, Refused, TaskFailed
+from warrener.messages import Json
+from warrener.runs import RunState
+from warrener.settings import Settings
+from warrener.states import State
+from warrener.views import RunAsked, RunDetail
+
+if TYPE_CHECKING:
+    import httpx
+
+    from warrener.building import Workflow
+
+V = TypeVar("V", bound=BaseModel)
+
+TRIES = 4
+FIRST_DELAY_S = 0.25
+"""Repeating what is safe to repeat: after 0.25, 0.5 and 1 s."""
+
+TIMEOUT_S = 30.0
+LONG_POLL_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request. `safe`: repeating it changes nothing more, so it is repeated when its fate is unknown."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Json = None
+    safe: bool = True
+    timeout_s: float = TIMEOUT_S
+
+
+# ── where the gateway is ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the gateway is: a Unix socket, or a URL."""
+
+    shown: str
+    base_url: str
+    socket: str | None
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+def address(gateway: str | None, token: str | None) -> Address:
+    """Find the gateway: as given, else as WARRENER_GATEWAY and WARRENER_TOKEN say. Raises InvalidSettings."""
+    settings = Settings.read()
+    url = gateway or settings.gateway_url
+    token = settings.token if token is None else token
+    if url.startswith("unix:"):
+        path = url.removeprefix("unix:")
+        return Address(path, "http://warrener", path, token)
+    if not url.startswith(("http://", "https://")):
+        raise Refused(f"WARRENER_GATEWAY: {url!r} is no address of a gateway; give unix:/path or http(s)://host:port")
+    return Address(url, url.rstrip("/"), None, token)
+
+
+def default_owner() -> str:
+    """Return the user's name as an owner: lower case, with `-` for what names cannot have."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no name for this user id, as in some containers
+        return "local"
+    return re.sub(r"[^a-z0-9-]+", "-", user.lower()).strip("-")[:64] or "local"
+
+
+# ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def definition_of(workflow: Workflow | Mapping[str, Json] | Path | str) -> dict[str, Json]:
+    """Return the JSON of a workflow: from the builder, a mapping, or a YAML file. Raises InvalidWorkflow."""
+    if isinstance(workflow, Mapping):
+        return dict(workflow)
+    if isinstance(workflow, (str, Path)):
+        from warrener.reading import read_workflow
+
+        return read_workflow(Path(workflow)).definition
+    return workflow.definition()
+
+
+def submission(
+    workflow: Workflow | Mapping[str, Json] | Path | str,
+    *,
+    owner: str | None,
+    runs: Sequence[RunAsked],
+) -> Ask:
+    """Ask for runs. Those without a key get one now, so that repeating the request is safe."""
+    asked = [run if run.key else run.model_copy(update={"key": secrets.token_hex(10)}) for run in runs]
+    body = {"workflow": definition_of(workflow), "owner": owner or default_owner()}
+    written = [run.model_dump(mode="json", exclude_defaults=True) for run in asked]
+    # One run alone goes without the list, so that its problems are named without a number.
+    return Ask("POST", "/runs", body=body | (written[0] if len(written) == 1 else {"runs": written}))
+
+
+def one_run(
+    params: Mapping[str, Json] | None, key: str | None, priority: int | None, logical_time: datetime | None
+) -> RunAsked:
+    """Check what is asked of a run; raises InvalidWorkflow."""
+    try:
+        return RunAsked(params=dict(params or {}), key=key, priority=priority, logical_time=logical_time)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise InvalidWorkflow([f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found]) from error
+
+
+def path_of(*steps: object) -> str:
+    """Build a path; a name in it cannot lead elsewhere."""
+    return "/" + "/".join(quote(str(step), safe="") for step in steps)
+
+
+def show_run(run: str, *, wait_s: float = 0, seen: str = "") -> Ask:
+    """Ask for a run and its tasks."""
+    query = {"wait": wait_s, "seen": seen} if wait_s else {}
+    return Ask("GET", path_of("runs", run), query, timeout_s=TIMEOUT_S + wait_s)
+
+
+def list_runs(*, state: Sequence[str], owner: str | None, workflow: str | None, before: str | None, limit: int) -> Ask:
+    """Ask for a page of runs."""
+    query = {"state": list(state), "owner": owner, "workflow": workflow, "before": before, "limit": limit}
+    return Ask("GET", "/runs", {name: value for name, value in query.items() if value not in (None, [])})
+
+
+def log_page(run: str, task: str, *, stream: str, attempt: int | None, start: int) -> Ask:
+    """Ask for what a task printed."""
+    query: dict[str, Any] = {"stream": stream, "start": start}
+    if attempt is not None:
+        query["attempt"] = attempt
+    return Ask("GET", path_of("runs", run, "tasks", task, "logs"), query)
+
+
+# ── what is answered ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unavailable(where: Address, error: Exception) -> GatewayUnavailable:
+    """Say that nobody answers, and what to do."""
+    return GatewayUnavailable(
+        f"no gateway answers at {where.shown} ({_reason(error)}); is `warrener up` running? Start it, or say with"
+        " WARRENER_GATEWAY where the gateway is"
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if "[Errno 2]" in text:
+        return "there is no such socket"
+    if "[Errno 111]" in text:
+        return "nobody listens there"
+    if "[Errno 13]" in text:
+        return "this user may not open it"
+    return text or type(error).__name__
+
+
+def delays(ask: Ask) -> list[float]:
+    """Return how long to wait before each further try."""
+    return [FIRST_DELAY_S * 2**n for n in range(TRIES - 1)] if ask.safe else []
+
+
+def worth_repeating(error: GatewayUnavailable) -> bool:
+    """Tell whether the gateway was there: when nobody listens at all, a person wants to know at once."""
+    import httpx
+
+    return not isinstance(error.__cause__, httpx.ConnectError)
+
+
+def deadline(timeout: timedelta | float | None) -> float:
+    """Return the end of a time-out on the monotonic clock."""
+    if timeout is None:
+        return math.inf
+    return time.monotonic() + (timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
+
+
+def failure(run: RunDetail) -> TaskFailed | None:
+    """Return what to raise for a run that ended without success."""
+    if run.state == RunState.SUCCEEDED:
+        return None
+    bad = next((task for task in run.tasks if task.state is State.FAILED), None)
+    if bad is None:
+        return TaskFailed(Cause.CANCELLED if run.cancelled else Cause.ERROR, f"run {run.id} has {run.state}")
+    cause = Cause(bad.cause) if bad.cause in set(Cause) else Cause.ERROR
+    return TaskFailed(cause, f"run {run.id}, task {bad.name}: {bad.message or bad.cause}", exit_code=bad.exit_code)
+
+
+def check(response: httpx.Response, where: Address) -> Json:
+    """Return the JSON of an answer, or raise what its status means, with the gateway's own sentences."""
+    if response.is_success:
+        return response.json()
+    problems = _problems(response)
+    text = "\n".join(problems)
+    match response.status_code:
+        case 404:
+            raise NotFound(text)
+        case 409:
+            raise Conflict(text)
+        case 422:
+            raise InvalidWorkflow(problems)
+        case status if status < 500:  # noqa: PLR2004
+            raise Refused(text)
+        case 503:
+            raise GatewayUnavailable(text)
+        case status:
+            raise GatewayUnavailable(f"the gateway at {where.shown} answered {status}: {text}")
+
+
+def _problems(response: httpx.Response) -> list[str]:
+    try:
+        problems = response.json()["problems"]
+    except (ValueError, KeyError, TypeError):
+        return [f"an answer that is not the gateway's ({response.status_code} {response.reason_phrase})"]
+    return [str(problem) for problem in problems]
+
+
+def read(view: type[V], value: Json) -> V:
+    """Read an answer as a view; raises GatewayUnavailable when something else answers there."""
+    try:
+        return view.model_validate(value)
+    except ValidationError as error:
+        raise GatewayUnavailable(f"the answer is not a gateway's: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,307 @@
+"""The client of the gateway on asyncio; see `warrener.client`.
+
+async with AsyncClient() as client:
+    run = await client.submit("plots.yaml", params={"day": "2026-11-21"})
+    print(await run.result(timeout=600))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from warrener import asking
+from warrener.asking import Ask
+from warrener.errors import GatewayUnavailable, Unavailable
+from warrener.messages import Json
+from warrener.runs import FINAL
+from warrener.views import (
+    Health,
+    LogPage,
+    ParkedDetail,
+    ParkedView,
+    RunAsked,
+    RunDetail,
+    RunPage,
+    RunView,
+    Submitted,
+    SubmittedRun,
+    TaskDetail,
+    Waiting,
+    WaitingPage,
+    WorkerView,
+)
+
+if TYPE_CHECKING:
+    from warrener.building import Workflow
+
+
+class AsyncClient:
+    """A connection to the gateway, for programs on asyncio; the methods are those of `Client`."""
+
+    def __init__(self, gateway: str | None = None, *, token: str | None = None) -> None:
+        import httpx
+
+        self._at = asking.address(gateway, token)
+        self._http = httpx.AsyncClient(
+            base_url=self._at.base_url,
+            headers=self._at.headers,
+            transport=httpx.AsyncHTTPTransport(uds=self._at.socket),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    # ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def submit(
+        self,
+        workflow: Workflow | Mapping[str, Json] | Path | str,
+        params: Mapping[str, Json] | None = None,
+        *,
+        key: str | None = None,
+        owner: str | None = None,
+        priority: int | None = None,
+        logical_time: datetime | None = None,
+    ) -> AsyncRun:
+        """Submit a workflow (built, a mapping, or the path of a YAML file); returns when its run is committed.
+
+        The same owner (default: the user's name) and key give the same run. Raises InvalidWorkflow, GatewayUnavailable.
+        """
+        one = asking.one_run(params, key, priority, logical_time)
+        return (await self.submit_many(workflow, [one], owner=owner))[0]
+
+    async def submit_many(
+        self,
+        workflow: Workflow | Mapping[str, Json] | Path | str,
+        runs: Sequence[RunAsked],
+        *,
+        owner: str | None = None,
+    ) -> list[AsyncRun]:
+        """Submit many runs of one workflow in one transaction: all are accepted, or none."""
+        answer = await self._ask(asking.submission(workflow, owner=owner, runs=runs))
+        return [AsyncRun(self, run) for run in asking.read(Submitted, answer).runs]
+
+    async def run(self, run: str) -> AsyncRun:
+        """Find a run by its id or the beginning of one; raises NotFound, Conflict."""
+        found = await self.status(run)
+        return AsyncRun(self, SubmittedRun(id=found.id, key=found.key, new=False))
+
+    async def runs(
+        self,
+        *,
+        state: Sequence[str] = (),
+        owner: str | None = None,
+        workflow: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> RunPage:
+        """List runs, newest first; give `next` of the page as `before` for the following one."""
+        ask = asking.list_runs(state=state, owner=owner, workflow=workflow, before=before, limit=limit)
+        return asking.read(RunPage, await self._ask(ask))
+
+    async def status(self, run: str, *, wait_s: float = 0, seen: str = "") -> RunDetail:
+        """Look at a run; with `wait_s`, wait so long for a picture other than `seen`."""
+        return asking.read(RunDetail, await self._ask(asking.show_run(run, wait_s=wait_s, seen=seen)))
+
+    async def outputs(self, run: str) -> dict[str, Json]:
+        """Return the outputs of the tasks that succeeded, by name."""
+        outputs: dict[str, Json] = await self._ask(Ask("GET", asking.path_of("runs", run, "outputs")))
+        return outputs
+
+    async def cancel(self, run: str) -> RunView:
+        """Ask for the end of a run; raises Conflict when it has ended."""
+        return asking.read(RunView, await self._ask(Ask("POST", asking.path_of("runs", run, "cancel"))))
+
+    async def retry(self, run: str) -> RunView:
+        """Ask for another go of what did not succeed; raises Conflict unless the run has failed or was cancelled."""
+        return asking.read(RunView, await self._ask(Ask("POST", asking.path_of("runs", run, "retry"))))
+
+    async def why(self, run: str) -> WaitingPage:
+        """Say what a run and its tasks wait for."""
+        return asking.read(WaitingPage, await self._ask(Ask("GET", asking.path_of("runs", run, "why"))))
+
+    # ── tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def task(self, run: str, task: str) -> TaskDetail:
+        """Look at a task with its output and history."""
+        return asking.read(TaskDetail, await self._ask(Ask("GET", asking.path_of("runs", run, "tasks", task))))
+
+    async def why_task(self, run: str, task: str) -> Waiting:
+        """Say what a task waits for."""
+        return asking.read(Waiting, await self._ask(Ask("GET", asking.path_of("runs", run, "tasks", task, "why"))))
+
+    async def log_page(
+        self,
+        run: str,
+        task: str,
+        *,
+        stream: Literal["stdout", "stderr"] = "stdout",
+        attempt: int | None = None,
+        start: int = 0,
+    ) -> LogPage:
+        """Read what a task printed, from an offset; ask again from `next` while `open`."""
+        ask = asking.log_page(run, task, stream=stream, attempt=attempt, start=start)
+        return asking.read(LogPage, await self._ask(ask))
+
+    async def logs(
+        self, run: str, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", attempt: int | None = None
+    ) -> str:
+        """Return everything that a task printed so far on one stream."""
+        pieces: list[str] = []
+        start = 0
+        while True:
+            page = await self.log_page(run, task, stream=stream, attempt=attempt, start=start)
+            if not page.pieces:
+                return "".join(pieces)
+            pieces += [piece.text for piece in page.pieces]
+            start = page.next
+
+    # ── the deployment ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def workers(self) -> list[WorkerView]:
+        """List the workers that the gateway has heard."""
+        return [asking.read(WorkerView, one) for one in await self._ask(Ask("GET", "/workers"))]
+
+    async def parked(self, *, limit: int = 100) -> list[ParkedView]:
+        """List messages that nobody could handle."""
+        return [asking.read(ParkedView, one) for one in await self._ask(Ask("GET", "/parked", {"limit": limit}))]
+
+    async def parked_message(self, number: int) -> ParkedDetail:
+        """Look at a parked message."""
+        return asking.read(ParkedDetail, await self._ask(Ask("GET", asking.path_of("parked", number))))
+
+    async def replay(self, number: int) -> ParkedView:
+        """Publish a parked message again."""
+        ask = Ask("POST", asking.path_of("parked", number, "replay"), safe=False)
+        return asking.read(ParkedView, await self._ask(ask))
+
+    async def drop(self, number: int) -> ParkedView:
+        """Drop a parked message for good."""
+        ask = Ask("DELETE", asking.path_of("parked", number), safe=False)
+        return asking.read(ParkedView, await self._ask(ask))
+
+    async def health(self) -> Health:
+        """Tell whether store and broker are there; raises GatewayUnavailable."""
+        import httpx
+
+        try:
+            return asking.read(Health, (await self._http.get("/health", timeout=asking.TIMEOUT_S)).json())
+        except (httpx.TransportError, ValueError) as error:
+            raise asking.unavailable(self._at, error) from error
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ask(self, ask: Ask) -> Json:
+        for delay_s in asking.delays(ask):
+            try:
+                return await self._ask_once(ask)
+            except GatewayUnavailable as error:
+                if not asking.worth_repeating(error):
+                    raise
+                await asyncio.sleep(delay_s)
+        return await self._ask_once(ask)
+
+    async def _ask_once(self, ask: Ask) -> Json:
+        import httpx
+
+        try:
+            response = await self._http.request(
+                ask.method, ask.path, params=ask.query, json=ask.body, timeout=ask.timeout_s
+            )
+        except httpx.TransportError as error:
+            raise asking.unavailable(self._at, error) from error
+        return asking.check(response, self._at)
+
+
+class AsyncRun:
+    """A run that was accepted. `new` tells whether this submission made it; else its key was known."""
+
+    def __init__(self, client: AsyncClient, run: SubmittedRun) -> None:
+        self._client = client
+        self.id, self.key, self.new = run.id, run.key, run.new
+
+    def __repr__(self) -> str:
+        return f"AsyncRun({self.id!r}, key={self.key!r})"
+
+    async def status(self) -> RunDetail:
+        """Look at the run and its tasks."""
+        return await self._client.status(self.id)
+
+    async def changes(self) -> AsyncIterator[RunDetail]:
+        """Yield the run now and whenever it has changed; the last picture is its end."""
+        detail = await self.status()
+        yield detail
+        while detail.state not in FINAL:
+            newer = await self._client.status(self.id, wait_s=asking.LONG_POLL_S, seen=detail.seen)
+            if newer.seen != detail.seen:
+                yield newer
+            detail = newer
+
+    async def wait(self, timeout: timedelta | float | None = None) -> RunDetail:  # noqa: ASYNC109 - as Run.wait
+        """Wait for the end of the run, at most `timeout` (seconds); raises TimeoutError, and the run goes on.
+
+        A gateway that is away meanwhile is waited for.
+        """
+        until = asking.deadline(timeout)
+        seen = ""
+        while True:
+            left_s = until - time.monotonic()
+            wait_s = round(max(0.0, min(asking.LONG_POLL_S, left_s)), 3)
+            try:
+                detail = await self._client.status(self.id, wait_s=wait_s if seen else 0, seen=seen)
+            except Unavailable:
+                if left_s <= 0:
+                    raise
+                await asyncio.sleep(min(1.0, left_s))
+                continue
+            if detail.state in FINAL:
+                return detail
+            if left_s <= 0:
+                raise TimeoutError(f"run {self.id} is still {detail.state}; it goes on")
+            seen = detail.seen
+
+    async def result(self, timeout: timedelta | float | None = None) -> dict[str, Json]:  # noqa: ASYNC109
+        """Wait for the end and return the outputs; raises TaskFailed when the run did not succeed."""
+        detail = await self.wait(timeout)
+        failure = asking.failure(detail)
+        if failure is not None:
+            raise failure
+        return await self.outputs()
+
+    async def outputs(self) -> dict[str, Json]:
+        """Return the outputs of the tasks that succeeded, by name."""
+        return await self._client.outputs(self.id)
+
+    async def logs(
+        self, task: str, *, stream: Literal["stdout", "stderr"] = "stdout", attempt: int | None = None
+    ) -> str:
+        """Return what a task printed so far."""
+        return await self._client.logs(self.id, task, stream=stream, attempt=attempt)
+
+    async def cancel(self) -> RunView:
+        """Ask for the end of the run; raises Conflict when it has ended."""
+        return await self._client.cancel(self.id)
+
+    async def retry(self) -> RunView:
+        """Ask for another go of what did not succeed."""
+        return await self._client.retry(self.id)
+
+    async def why(self) -> WaitingPage:
+        """Say what the run and its tasks wait for."""
+        return await self._client.why(self.id)
