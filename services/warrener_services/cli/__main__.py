@@ -1,0 +1,80 @@
+"""The command `warrener`.
+
+The modules of the commands import nothing heavy at their top: what a command needs is imported when it runs, so that
+`warrener --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from warrener.errors import Refused, WarrenerError
+
+from . import logs, parked, programs, runs, submitting, validating
+
+_EPILOG = """\
+[bold]A first run, in two terminals[/bold]
+
+  warrener up
+
+  warrener submit hello.yaml --watch
+
+[bold]Settings are environment variables[/bold]
+
+  WARRENER_STATE                     the folder of everything
+
+  WARRENER_GATEWAY, WARRENER_TOKEN   where the gateway is
+
+  WARRENER_BROKER, WARRENER_STORE, WARRENER_GOSSIP, WARRENER_KEYS   for a fleet
+"""
+
+app = typer.Typer(
+    name="warrener",
+    help="Run workflows of tasks on whatever machines have room.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"warrener {version('warrener')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for _part in (submitting, runs, logs, validating, programs, parked):
+    _part.register(app)
+
+
+def main() -> None:
+    """Run a command; every deliberate error is one line on stderr and an exit code."""
+    try:
+        app()
+    except WarrenerError as error:
+        from .screen import clean
+
+        print(f"warrener: {clean(str(error))}", file=sys.stderr)  # noqa: T201 - the screen is what this is for
+        sys.exit(2 if isinstance(error, Refused) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""`warrener up`, `warrener serve`, `warrener keys`, `warrener workers`: the programs themselves."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_PANEL = "Programs"
+
+
+class Service(StrEnum):
+    """The programs of a fleet."""
+
+    SCHEDULER = "scheduler"
+    ENV_SETUP = "env_setup"
+    DATA_STAGING = "data_staging"
+    JOB_SUBMISSION = "job_submission"
+    GOSSIP = "gossip"
+    GATEWAY = "gateway"
+
+
+_UP = """\
+[bold]Examples[/bold]
+
+  warrener up
+
+  warrener up --app images --slots 4     # with the functions of images.py
+
+  warrener up --state /tmp/try-it        # leaves no trace elsewhere
+
+A module for --app has a worker: worker = warrener.Worker("images"), and functions marked @worker.function.
+"""
+_SERVE = """\
+[bold]Examples[/bold]
+
+  export WARRENER_BROKER=amqp://user:password@host/vhost
+
+  export WARRENER_STORE=postgresql://user@host/warrener
+
+  warrener serve scheduler
+
+  WARRENER_SITE=cluster-a WARRENER_SLOTS=32 warrener serve job_submission
+
+Start as many of each as you like, in any order. SIGTERM or Ctrl-C stops one as planned; a second one at once.
+"""
+_KEYS = """\
+[bold]Example[/bold]
+
+  warrener keys /etc/warrener/keys
+
+Keys that are there stay; WARRENER_KEYS says where the folder is.
+
+Schedulers need all of it, worker hosts only orders.pub, clients that submit by message only submit.key.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=_UP, rich_help_panel=_PANEL)(up)
+    app.command(epilog=_SERVE, rich_help_panel=_PANEL)(serve)
+    app.command(epilog=_KEYS, rich_help_panel=_PANEL)(keys)
+    app.command(rich_help_panel=_PANEL)(workers)
+
+
+def up(
+    *,
+    app: Annotated[
+        list[str] | None,
+        typer.Option("--app", metavar="MODULE[:WORKER]", help="Also serve the functions of this module's workers."),
+    ] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="How many tasks of each kind run at a time.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(file_okay=False, help="The folder of everything; default: WARRENER_STATE.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the programs log.")] = False,
+) -> None:
+    """Run everything on this machine, in one process, with nothing else installed."""
+    from .together import run_together
+
+    raise typer.Exit(run_together(app or [], slots=slots, state=state, verbose=verbose))
+
+
+def serve(
+    service: Annotated[Service, typer.Argument(help="Which program to run.")],
+) -> None:
+    """Run one program of a fleet, over RabbitMQ and a database."""
+    from importlib import import_module
+
+    from warrener.errors import InvalidSettings
+    from warrener.runtime.serve import serve_program
+    from warrener.settings import Settings
+
+    settings = Settings.read()
+    if settings.broker.startswith("memory:"):
+        raise InvalidSettings(
+            "WARRENER_BROKER is not set, and programs of a fleet meet at a broker: set it to"
+            " amqp://user:password@host/vhost; `warrener up` runs everything in one process without one"
+        )
+    program = import_module(f"warrener_services.{service}.__main__")
+    raise typer.Exit(serve_program(program.run, name=f"warrener serve {service}", settings=settings))
+
+
+def keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make them in.", file_okay=False)],
+) -> None:
+    """Make the keys of a new deployment."""
+    from warrener.errors import Refused
+    from warrener.signing import make_keys
+
+    from .screen import say
+
+    try:
+        make_keys(folder)
+    except OSError as error:
+        raise Refused(f"cannot make keys in {folder}: {error.strerror}") from error
+    say(f"The keys of this deployment are in {folder}:")
+    for name, what in _KEY_FILES:
+        say(f"  {name:<11} {what}")
+    say("Keep all but orders.pub secret; none of them can be made again.")
+
+
+_KEY_FILES = (
+    ("submit.key", "signs submissions: schedulers, and clients that submit by message"),
+    ("claims.key", "proves who holds an attempt: schedulers"),
+    ("orders.key", "signs orders: schedulers"),
+    ("orders.pub", "checks orders: every worker host"),
+)
+
+
+def workers(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the workers: who is there, and how busy they are."""
+    from warrener.client import Client
+
+    from .screen import ago, say, show_table, state_text
+
+    with Client() as client:
+        found = client.workers()
+    if as_json:
+        say("[" + ",\n ".join(worker.model_dump_json() for worker in found) + "]")
+    elif not found:
+        say("No worker was heard. Start one with `warrener up`, or `warrener serve job_submission` in a fleet.")
+    else:
+        show_table(
+            ("WORKER", "SERVES", "STATE", "SLOTS", "FREE", "LOAD", "SITE", "HOST", "HEARD"),
+            [
+                (
+                    worker.name, " ".join([worker.kind, *worker.apps]), state_text(worker.state), str(worker.slots),
+                    str(worker.free), f"{worker.load:.2f}", worker.site, worker.host, ago(worker.heard_at),
+                )
+                for worker in found
+            ],
+            right=("SLOTS", "FREE", "LOAD"),
+        )  # fmt: skip

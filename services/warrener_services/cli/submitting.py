@@ -1,0 +1,58 @@
+"""`warrener submit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_EPILOG = """\
+[bold]Examples[/bold]
+
+  warrener submit plots.yaml -p day=2026-11-21 --watch
+
+  warrener submit plots.yaml --params july.yaml --key plots-july
+
+  warrener submit plots.yaml --params july.yaml --key plots-july     # the same run
+
+  cat plots.yaml | warrener submit -
+
+With --watch the exit code is 0 when the run succeeded, and 1 when it did not. Ctrl-C stops watching, not the run.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=_EPILOG, rich_help_panel="Runs")(submit)
+
+
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow (YAML); - reads it from stdin.")],
+    *,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")
+    ] = None,
+    params: Annotated[Path | None, typer.Option(dir_okay=False, help="A YAML file of parameters.")] = None,
+    key: Annotated[str | None, typer.Option(help="The same owner and key always give the same run.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Whose run it is; default: your user's name.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="9 goes first; overrides that of every task.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch the run until it ends.")] = False,
+) -> None:
+    """Submit a workflow; returns when the run is committed."""
+    from warrener.client import Client
+
+    from .asked import read_definition, read_params
+    from .screen import say
+    from .watching import watch_run
+
+    definition = read_definition(file)
+    values = read_params(definition, param or [], params)
+    with Client() as client:
+        run = client.submit(definition.definition, values, key=key, owner=owner, priority=priority)
+        if not watch:
+            say(f"{run.id}" if run.new else f"{run.id} (this key was submitted before: it is the same run)")
+            return
+        raise typer.Exit(watch_run(client, run.id))
