@@ -1,0 +1,116 @@
+"""Running a program: one loop, two signals, an exit code.
+
+The first SIGTERM or SIGINT cancels the program's main task, which stops as planned; the second, or the end of the
+stop's time, ends the process. A deliberate error ends it with one line: code 2 when the input must change, code 1 when
+trying again may help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from warrener.errors import Refused, WarrenerError
+from warrener.runtime.crash import arm_from_environment
+from warrener.runtime.logs import configure_logs
+from warrener.settings import Settings
+
+EXIT_OK, EXIT_TRY_AGAIN, EXIT_REFUSED = 0, 1, 2
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = structlog.get_logger("warrener.serve")
+
+
+def serve_program(run: Callable[[Settings], Awaitable[None]], *, name: str, settings: Settings | None = None) -> int:
+    """Read the settings and run a program of Warrener under them; return the exit code."""
+    try:
+        told = settings or Settings.read()
+    except WarrenerError as error:
+        return _refuse(name, error)
+
+    async def main() -> None:
+        await run(told)
+
+    return serve(main, name=name, stop_timeout=told.stop_timeout)
+
+
+def serve(
+    main: Callable[[], Coroutine[Any, Any, None]], *, name: str, stop_timeout: timedelta, level: str = "info"
+) -> int:
+    """Run `main` until it ends or a signal stops it; return the exit code."""
+    configure_logs(level)
+    try:
+        arm_from_environment()
+    except WarrenerError as error:
+        return _refuse(name, error)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_supervise(main, name, stop_timeout))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _supervise(main: Callable[[], Coroutine[Any, Any, None]], name: str, stop_timeout: timedelta) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(main(), name=name)
+    stopping = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal stopping
+        if stopping:
+            _end_at_once(name, "a second signal came")
+        stopping = True
+        log.info("stopping", program=name, signal=number.name, seconds=stop_timeout.total_seconds())
+        task.cancel()
+        loop.call_later(stop_timeout.total_seconds(), _end_at_once, name, "it did not stop in time")
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await asyncio.wait([task])
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    return EXIT_OK if task.cancelled() else _exit_code(name, task.exception())
+
+
+def _exit_code(name: str, error: BaseException | None) -> int:
+    if error is None:
+        return EXIT_OK
+    cause = _only_cause(error)
+    if isinstance(cause, WarrenerError):
+        return _refuse(name, cause)
+    log.error("the program failed", program=name, exc_info=error)
+    return EXIT_TRY_AGAIN
+
+
+def _only_cause(error: BaseException) -> BaseException:
+    """Return what an exception group is about, when it is about one thing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _refuse(name: str, error: WarrenerError) -> int:
+    print(f"{name}: {'; '.join(str(error).splitlines())}", file=sys.stderr)  # noqa: T201 - the last line, for a person
+    return EXIT_REFUSED if isinstance(error, Refused) else EXIT_TRY_AGAIN
+
+
+def _end_at_once(name: str, why: str) -> None:
+    log.error("ended at once", program=name, reason=why)
+    sys.stderr.flush()
+    os._exit(EXIT_TRY_AGAIN)
