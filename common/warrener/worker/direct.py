@@ -1,0 +1,106 @@
+"""The reports of direct calls: whatever has come together goes as one message, and a lone one goes at once.
+
+While as many messages are under way as may be, the next ones grow. An order is settled when the reports of all its
+calls are confirmed, so after a crash the calls come back, and only those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any
+
+from warrener.ids import shard_of
+from warrener.messages import Report, Reports
+from warrener.runtime.crash import crash_point
+from warrener.topology import REPORTS
+from warrener.worker.identity import Identity
+from warrener.worker.post import Post, backoff_s
+from warrener.worker.work import Bundle, Work, finish
+
+MAX_REPORTS = 200
+MAX_BATCH_BYTES = 512 * 1024
+MAX_UNDER_WAY = 8
+
+
+class DirectReports:
+    """Sends the endings of direct calls; `settled` hears of each call whose report is confirmed."""
+
+    def __init__(
+        self,
+        who: Identity,
+        post: Post,
+        rng: Random,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        *,
+        settled: Callable[[Work], None],
+    ) -> None:
+        self._who = who
+        self._post = post
+        self._rng = rng
+        self._spawn = spawn
+        self._settled = settled
+        self._waiting: dict[int, list[Work]] = {}
+        self._under_way = 0
+        self._scheduled = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def add(self, work: Work) -> None:
+        """Take a call that has ended; its report goes to the shard that its bundle came from."""
+        home = work.bundles[0].home if work.bundles else shard_of(work.order.run)
+        self._waiting.setdefault(home, []).append(work)
+        self._idle.clear()
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_what_may)
+
+    async def drain(self) -> None:
+        """Wait until every report is confirmed."""
+        await self._idle.wait()
+
+    def _send_what_may(self) -> None:
+        self._scheduled = False
+        while self._waiting and self._under_way < MAX_UNDER_WAY:
+            home = next(iter(self._waiting))
+            batch = self._next_batch(home)
+            self._under_way += 1
+            self._spawn(self._send(home, batch))
+        if not self._waiting and not self._under_way:
+            self._idle.set()
+
+    def _next_batch(self, home: int) -> list[Work]:
+        waiting = self._waiting.pop(home)
+        size, count = 0, 0
+        for work in waiting[:MAX_REPORTS]:
+            assert work.ending is not None
+            size += work.ending.bytes
+            if count and size > MAX_BATCH_BYTES:
+                break
+            count += 1
+        if len(waiting) > count:
+            self._waiting[home] = waiting[count:]  # behind the other shards
+        return waiting[:count]
+
+    async def _send(self, home: int, batch: list[Work]) -> None:
+        try:
+            body = Reports(worker=self._who.name, boot=self._who.boot, reports=[_report(work) for work in batch])
+            tries = 0
+            while not await self._post.send(REPORTS, str(home), body):
+                tries += 1
+                await asyncio.sleep(backoff_s(tries, self._rng, first_s=0.5, longest_s=10))
+            crash_point("worker.direct-reported")
+            bundles: list[Bundle] = []
+            for work in batch:
+                bundles += work.bundles
+                self._settled(work)
+            await finish(bundles)
+        finally:
+            self._under_way -= 1
+            self._send_what_may()
+
+
+def _report(work: Work) -> Report:
+    assert work.ending is not None
+    return work.ending.report(work.ref, work.assignment.token)

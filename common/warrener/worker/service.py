@@ -1,0 +1,208 @@
+"""One worker: takes orders, performs them, and tells their owners, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from random import Random
+from typing import Any
+
+import structlog
+
+from warrener import topology
+from warrener.broker import Broker, Delivery, Queue
+from warrener.clock import Clock
+from warrener.errors import BrokerUnavailable, InvalidMessage
+from warrener.ids import BootId, WorkerName, new_token
+from warrener.messages import Answers, Kind, RollCall, decode
+from warrener.performer import Performer
+from warrener.signing import OrderVerifier
+from warrener.site import Site
+from warrener.worker.claims import Asking
+from warrener.worker.direct import DirectReports
+from warrener.worker.identity import Identity
+from warrener.worker.leases import Leases
+from warrener.worker.orders import Intake
+from warrener.worker.performing import Performing
+from warrener.worker.post import Post
+from warrener.worker.printed import Printer
+from warrener.worker.running import Running
+from warrener.worker.slots import Slots
+from warrener.worker.spool import FolderSpool, Spool
+from warrener.worker.spooled import SpooledReports
+from warrener.worker.work import Work
+
+DEFAULT_LEASE_S = 30.0
+_LAST_WORDS_S = 3.0
+
+log = structlog.get_logger("warrener.worker")
+
+
+class WorkerService:
+    """A worker of one kind. `run` once per object: a new life is a new object, with a new boot id.
+
+    `apps` are the apps of a worker of calls. `grace_s` is how long what runs may go on after a stop; reporting takes
+    up to three seconds more. `load` tells the load of the host per core.
+    """
+
+    def __init__(
+        self,
+        performer: Performer,
+        *,
+        name: str,
+        kind: Kind,
+        site: Site,
+        slots: int,
+        broker: Broker,
+        verifier: OrderVerifier,
+        clock: Clock,
+        rng: Random,
+        host: str,
+        apps: Sequence[str] = (),
+        member: str | None = None,
+        lease_s: float = DEFAULT_LEASE_S,
+        grace_s: float = 15.0,
+        spool: Spool | None = None,
+        load: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        boot = BootId(new_token(rng))
+        who = Identity(WorkerName(name), boot, kind, tuple(apps), site, slots, host, member)
+        self.who = who
+        self.up = asyncio.Event()
+        """Set once orders are taken."""
+        self._broker = broker
+        self._grace_s = grace_s
+        self._group: asyncio.TaskGroup | None = None
+        self._spawned: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._post = Post(broker, rng)
+        self._slots = Slots(slots)
+        self._printer = Printer(who, self._post)
+        self._spooled = SpooledReports(who, self._post, spool or FolderSpool(site.spool(who.name)), performer, rng)
+        self._asking = Asking(who, self._post, clock, self._spawn)
+        self._leases = Leases(
+            who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.free, load=load,
+            spooled=self._spooled.held, spawn=self._spawn,
+        )  # fmt: skip
+        self._intake = Intake(
+            who, broker, self._post, verifier=verifier, clock=clock, rng=rng, slots=self._slots, spawn=self._spawn,
+        )  # fmt: skip
+        self._direct = DirectReports(who, self._post, rng, self._spawn, settled=self._settled)
+        self._performing = Performing(
+            who, clock, performer, self._slots, asking=self._asking, leases=self._leases, direct=self._direct,
+            spooled=self._spooled, printer=self._printer, running=Running(performer), spawn=self._spawn,
+            heard=self._intake.heard,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Have `run` end as planned: the same as cancelling it."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until stopped or cancelled; a second cancellation ends it at once, as a crash would."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            parts = [group.create_task(self._start())]
+            try:
+                await self._stopping.wait()
+            finally:
+                # Also when cancelled: the children go on until they have said their last words.
+                await self._end(parts)
+
+    async def _start(self) -> None:
+        who = self.who
+        log.info("worker starts", worker=who.name, boot=who.boot, kind=str(who.kind), slots=who.slots)
+        own = [topology.answers(who.name), *(topology.orders(lane) for lane in who.lanes), topology.PARKED_QUEUE]
+        await self._post.persist(lambda: self._broker.declare(own))
+        await self._spooled.load()
+        await self._performing.recover()
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._spooled.keep())
+            parts.create_task(self._spooled.send())
+            parts.create_task(self._leases.fence(self._performing.lose))
+            parts.create_task(self._printer.send())
+            parts.create_task(self._listen([topology.answers(who.name)], self._on_answers))
+            control = topology.control(f"{who.name}.{who.boot}", "rollcall")
+            parts.create_task(self._listen([control], self._on_control))
+            parts.create_task(self._leases.beat())
+            parts.create_task(self._intake.run(self._performing, self.up.set))
+
+    async def _end(self, parts: list[asyncio.Task[None]]) -> None:
+        """Stop in order: no new work, what runs ends, reports leave, a last heartbeat."""
+        log.info("worker stops", worker=self.who.name)
+        self._leases.state = "draining"
+        self._leases.answer_roll_call()
+        try:
+            await self._intake.stop()
+            await self._performing.close(self._grace_s)
+            await self._last_words()
+        finally:
+            self._spawned.update(parts)
+            while self._spawned:
+                for task in self._spawned:
+                    task.cancel()
+                await asyncio.wait(self._spawned)
+                self._spawned = {task for task in self._spawned if not task.done()}
+            await self._intake.close()
+        log.info("worker stopped", worker=self.who.name)
+
+    async def _last_words(self) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._direct.drain()
+                await self._spooled.drain()
+                await self._printer.flush()
+                self._leases.state = "leaving"
+                await self._leases.send_heartbeat()
+        except TimeoutError:
+            log.warning("not everything could be reported; the spool is sent again at the next start")
+
+    async def _listen(
+        self, queues: Sequence[Queue], heed: Callable[[Delivery], Awaitable[None]], prefetch: int = 100
+    ) -> None:
+        while True:
+            subscription = await self._post.persist(lambda: self._broker.subscribe(queues, prefetch=prefetch))
+            try:
+                while True:
+                    deliveries = await subscription.take(prefetch)
+                    for delivery in deliveries:
+                        await heed(delivery)
+                    await subscription.settle(deliveries)
+            except BrokerUnavailable:
+                await asyncio.sleep(1)
+            finally:
+                await subscription.close()
+
+    async def _on_answers(self, delivery: Delivery) -> None:
+        try:
+            answers = decode(delivery.kind, delivery.body, Answers)
+        except InvalidMessage as error:
+            await self._post.park(delivery, str(error))
+            return
+        if answers.boot == self.who.boot:
+            self._asking.heed(answers)
+            for extension in answers.extensions:
+                self._leases.heed(extension)
+        for receipt in answers.receipts:
+            self._spooled.heed(receipt.ref)
+        for stop in answers.stops:
+            self._performing.heed_stop(stop)
+
+    async def _on_control(self, delivery: Delivery) -> None:
+        if delivery.kind == RollCall.KIND:
+            self._leases.answer_roll_call()
+
+    def _settled(self, work: Work) -> None:
+        self._performing.settled(work)
+
+    def _spawn(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Start a task under this worker; when the worker is ending at once, nothing is started any more."""
+        assert self._group is not None
+        try:
+            task = self._group.create_task(what)
+        except RuntimeError:
+            what.close()
+            return None
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        return task

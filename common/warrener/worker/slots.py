@@ -1,0 +1,86 @@
+"""Slots, and the orders that wait for them, first come first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from warrener.messages import Order
+from warrener.worker.work import Bundle, Waiting
+
+
+class Slots:
+    """How much of a worker's capacity is taken, and what waits for it."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.free = count
+        """Below zero when an earlier life, with more slots, left more than fits."""
+        self.room = asyncio.Event()
+        """Set while another order could start at once."""
+        self._waiting: deque[Waiting] = deque()
+        self.note_room()
+
+    def offer(self, bundle: Bundle, orders: Iterable[Order]) -> None:
+        self._waiting.extend(Waiting(order, bundle) for order in orders)
+        self.note_room()
+
+    def next(self, known: Callable[[Waiting], bool], *, direct_only: bool = False) -> Waiting | None:
+        """Take the next order that fits, and its slots; those that `known` has dealt with are passed over."""
+        while self._waiting:
+            item = self._waiting[0]
+            if item.bundle.returned or known(item):
+                self._waiting.popleft()
+                continue
+            if self._need(item.order) > self.free or (direct_only and not is_direct(item)):
+                break
+            self._waiting.popleft()
+            self.take(item.order)
+            item.bundle.begun = True
+            return item
+        self.note_room()
+        return None
+
+    def take_back(self) -> list[Bundle]:
+        """Give up what waits, but for the rest of a direct bundle that has begun: given back, it might run twice."""
+        kept = [item for item in self._waiting if item.bundle.direct and item.bundle.begun]
+        bundles = {
+            id(item.bundle): item.bundle for item in self._waiting if not (item.bundle.direct and item.bundle.begun)
+        }
+        self._waiting = deque(kept)
+        self.note_room()
+        return list(bundles.values())
+
+    def close(self) -> None:
+        """Let nothing start any more."""
+        self._waiting.clear()
+
+    def take(self, order: Order) -> None:
+        self.free -= self._need(order)
+        self.note_room()
+
+    @contextmanager
+    def held_for(self, order: Order) -> Iterator[None]:
+        """Return the slots of an order at the end."""
+        try:
+            yield
+        finally:
+            self.free += self._need(order)
+            self.note_room()
+
+    def note_room(self) -> None:
+        if self.free > 0 and not self._waiting:
+            self.room.set()
+        else:
+            self.room.clear()
+
+    def _need(self, order: Order) -> int:
+        # What weighs more than the whole worker takes the whole worker.
+        return min(max(order.weight, 1), self.count)
+
+
+def is_direct(item: Waiting) -> bool:
+    """Tell whether an order may start without a claim."""
+    return item.bundle.direct and item.order.token is not None

@@ -1,0 +1,143 @@
+"""The spool: reports of claimed attempts, kept until the scheduler says that it has them.
+
+A report goes in before it is sent for the first time and comes out at its receipt, so a finished attempt survives a
+broker outage, a lost queue and a restart of its worker. A file per attempt, written aside, synced and renamed: what
+carries its final name is whole, unless the disk itself spoils it; then it is moved aside, never guessed at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from warrener.ids import AttemptRef
+from warrener.messages import BootText, Part, Report, WorkerText
+
+log = structlog.get_logger("warrener.worker")
+
+
+class Spooled(Part):
+    """A report, and the worker and life that it belongs to."""
+
+    worker: WorkerText
+    boot: BootText
+    report: Report
+
+    @property
+    def ref(self) -> AttemptRef:
+        return self.report.ref
+
+
+class Spool(Protocol):
+    """Keeps reports; what `put` has returned for survives any crash. Failures raise OSError."""
+
+    async def load(self) -> Sequence[Spooled]:
+        """Return everything that is kept."""
+        ...
+
+    async def put(self, entries: Sequence[Spooled]) -> None:
+        """Keep these; an entry of the same attempt is replaced."""
+        ...
+
+    async def drop(self, refs: Sequence[AttemptRef]) -> None:
+        """Forget these; one that is not there is no error."""
+        ...
+
+
+class MemorySpool:
+    """A spool for tests and the simulation: it lives as long as whoever holds it, through the crashes of workers."""
+
+    def __init__(self) -> None:
+        self.entries: dict[AttemptRef, Spooled] = {}
+
+    async def load(self) -> Sequence[Spooled]:
+        return list(self.entries.values())
+
+    async def put(self, entries: Sequence[Spooled]) -> None:
+        self.entries.update((entry.ref, entry) for entry in entries)
+
+    async def drop(self, refs: Sequence[AttemptRef]) -> None:
+        for ref in refs:
+            self.entries.pop(ref, None)
+
+
+class FolderSpool:
+    """A spool in a folder. The disk is waited for in a thread; entries given together share the syncs of the folder."""
+
+    def __init__(self, folder: Path, executor: Executor | None = None) -> None:
+        self._folder = folder
+        self._executor = executor
+
+    async def load(self) -> Sequence[Spooled]:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
+
+    async def put(self, entries: Sequence[Spooled]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._put, entries)
+
+    async def drop(self, refs: Sequence[AttemptRef]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._drop, refs)
+
+    def _load(self) -> list[Spooled]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for draft in self._folder.glob(".*.draft"):
+            draft.unlink(missing_ok=True)  # a crash before its rename: the report was never promised
+        loaded = (self._read(path) for path in sorted(self._folder.glob("*.json")))
+        return [entry for entry in loaded if entry is not None]
+
+    def _read(self, path: Path) -> Spooled | None:
+        try:
+            entry = Spooled.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            self._move_aside(path, error)
+            return None
+        if path.name != _name(entry.ref):
+            self._move_aside(path, ValueError(f"it holds the report of {entry.ref}"))
+            return None
+        return entry
+
+    def _move_aside(self, path: Path, error: Exception) -> None:
+        bad = self._folder / "bad"
+        log.error("a spooled report cannot be read; it was moved aside", file=str(path), to=str(bad), error=str(error))
+        try:
+            bad.mkdir(exist_ok=True, mode=0o700)
+            path.replace(bad / path.name)
+        except OSError as failure:
+            log.error("the unreadable report stays where it is", file=str(path), error=str(failure))
+
+    def _put(self, entries: Iterable[Spooled]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for entry in entries:
+            self._write(entry)
+        self._sync_folder()
+
+    def _write(self, entry: Spooled) -> None:
+        draft = self._folder / f".{_name(entry.ref)}.draft"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(entry.model_dump_json(exclude_defaults=True).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._folder / _name(entry.ref))
+
+    def _drop(self, refs: Iterable[AttemptRef]) -> None:
+        # Not synced: a report that comes back after a power cut is sent again, and answered again.
+        for ref in refs:
+            (self._folder / _name(ref)).unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _name(ref: AttemptRef) -> str:
+    return f"{ref.run}-{ref.n}-{ref.attempt}.json"
