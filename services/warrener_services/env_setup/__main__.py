@@ -1,0 +1,24 @@
+"""The program `env_setup`: wiring only."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from warrener.broker import Broker
+from warrener.environments import open_environments
+from warrener.runtime.serve import serve_program
+from warrener.settings import Settings
+from warrener.worker.program import run_worker, site_of
+
+from .performer import EnvPerformer
+
+
+async def run(settings: Settings, broker: Broker | None = None) -> None:
+    """Run until cancelled."""
+    environments = open_environments(site_of(settings), environ=os.environ)
+    await run_worker(settings, broker, EnvPerformer(environments))
+
+
+if __name__ == "__main__":
+    sys.exit(serve_program(run, name="env_setup"))
