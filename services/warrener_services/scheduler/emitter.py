@@ -11,6 +11,8 @@ from warrener.broker import Broker, Message, Queue
 from warrener.errors import BrokerUnavailable, Refused, Unroutable
 from warrener.topology import ORDERS, REPORTS, orders, reports
 
+from .crash_points import crash_point
+
 log = structlog.get_logger(__name__)
 
 _IN_FLIGHT = 500
@@ -42,6 +44,8 @@ class Emitter:
             self._tasks.create_task(self._surely(message))
 
     async def _once(self, message: Message) -> None:
+        if message.correlation_id is not None:
+            crash_point("scheduler.accepted")
         async with self._slots:
             try:
                 await self._broker.publish(message)
@@ -59,6 +63,7 @@ class Emitter:
         while not await self._published(message):
             await asyncio.sleep(_AGAIN_S[min(tries, len(_AGAIN_S) - 1)])
             tries += 1
+        crash_point("scheduler.published")
         self._confirmed.append(message.message_id)
 
     async def _published(self, message: Message) -> bool:

@@ -18,10 +18,10 @@ from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, StoreUnavailable, Unavailable
 from warrener.ids import new_token
 from warrener.messages import Orders, RollCall, encode
-from warrener.runtime.crash import crash_point
 from warrener.store import Store, Transaction
 from warrener.topology import CONTROL, PARKED_QUEUE, SUBMISSIONS, control, reports
 
+from .crash_points import crash_point
 from .emitter import Emitter
 from .engine import Effects, Engine
 from .ownership import Ownership
@@ -71,11 +71,13 @@ class SchedulerService:
 
     async def _session(self) -> None:
         epochs = await self._won_shards()
+        crash_point("scheduler.taken")
         subscription = await self._subscribed(sorted(epochs))
         try:
             async with asyncio.TaskGroup() as tasks:
                 emitter = Emitter(self._broker, tasks)
                 unsent = await self._load()
+                crash_point("scheduler.loaded")
                 emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
                 tasks.create_task(self._keep())
                 tasks.create_task(self._forget())
@@ -136,8 +138,11 @@ class SchedulerService:
                 if taking.done():
                     deliveries, taking = taking.result(), None
                 await self._handle(deliveries, emitter)
-                crash_point("scheduler.before-settle")
+                if deliveries:
+                    crash_point("scheduler.before-settle")
                 await subscription.settle(deliveries)
+                if deliveries:
+                    crash_point("scheduler.after-settle")
         finally:
             if taking is not None:
                 taking.cancel()
