@@ -52,6 +52,7 @@ class Book:
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # slots by worker, claimed or meant for it
     sites: dict[RunId, str] = field(default_factory=dict)
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
+    defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself
     ticked_at: datetime | None = None
 

@@ -43,8 +43,9 @@ def on_submit(tick: Tick, message: Submit) -> Accepted:
         return Accepted(results=refused)
     known = _known(tick, message)
     results = [_accept(tick, message.owner, definition, request, known) for request in message.runs]
-    if any(result.new and result.run for result in results):
+    if definition.digest not in tick.book.defined and any(result.new and result.run for result in results):
         tick.tx.runs.define([definition_row(definition, tick.now)])
+        tick.book.defined.add(definition.digest)
     return Accepted(results=results)
 
 
