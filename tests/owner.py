@@ -144,7 +144,7 @@ class Owner:
         self.heard: dict[type[Body], asyncio.Queue[Any]] = {
             kind: asyncio.Queue() for kind in (Claims, Reports, Logs, Heartbeat)
         }
-        self.boot = ""
+        self.boot = self.previous = ""
         self.worker = "w1"
 
     async def listen(self) -> None:

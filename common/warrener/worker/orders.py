@@ -35,6 +35,7 @@ OLD = timedelta(hours=1)
 """A direct order that was issued longer ago than this is claimed."""
 
 _TAKE_CALLS = 64
+_STOP_PULLING_S = 2.0
 _PATIENCE_CLAIMED_S = 0.05
 _PATIENCE_CALLS_S = 0.5
 
@@ -88,7 +89,11 @@ class Intake:
 
     async def stop(self) -> None:
         """Pull no more; what is in work here can still be settled."""
-        await self._pause("stopping")
+        try:
+            async with asyncio.timeout(_STOP_PULLING_S):
+                await self._pause("stopping")
+        except TimeoutError:
+            log.warning("the broker did not take the pause; what comes now is given back")
 
     async def close(self) -> None:
         """Give back whatever is not settled."""

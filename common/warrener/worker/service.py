@@ -12,7 +12,7 @@ import structlog
 from warrener import topology
 from warrener.broker import Broker, Delivery, Queue
 from warrener.clock import Clock
-from warrener.errors import BrokerUnavailable, InvalidMessage
+from warrener.errors import BrokerUnavailable, InvalidMessage, InvalidSettings
 from warrener.ids import BootId, WorkerName, new_token
 from warrener.messages import Answers, Kind, RollCall, decode
 from warrener.performer import Performer
@@ -112,9 +112,13 @@ class WorkerService:
     async def _start(self) -> None:
         who = self.who
         log.info("worker starts", worker=who.name, boot=who.boot, kind=str(who.kind), slots=who.slots)
-        own = [topology.answers(who.name), *(topology.orders(lane) for lane in who.lanes), topology.PARKED_QUEUE]
-        await self._post.persist(lambda: self._broker.declare(own))
-        await self._spooled.load()
+        try:
+            await self._spooled.load()
+        except OSError as error:
+            raise InvalidSettings(
+                f"WARRENER_SITE_ROOT: the spool of {who.name} below {who.site.root} cannot be used: {error}"
+            ) from error
+        # Before anything needs the broker: what an earlier life left is held, and fenced, also without one.
         await self._performing.recover()
         async with asyncio.TaskGroup() as parts:
             parts.create_task(self._spooled.keep())
@@ -124,8 +128,15 @@ class WorkerService:
             parts.create_task(self._listen([topology.answers(who.name)], self._on_answers))
             control = topology.control(f"{who.name}.{who.boot}", "rollcall")
             parts.create_task(self._listen([control], self._on_control))
-            parts.create_task(self._leases.beat())
+            parts.create_task(self._announce())
             parts.create_task(self._intake.run(self._performing, self.up.set))
+
+    async def _announce(self) -> None:
+        """Send heartbeats for ever, once there are queues for what they cause."""
+        who = self.who
+        own = [topology.answers(who.name), *(topology.orders(lane) for lane in who.lanes), topology.PARKED_QUEUE]
+        await self._post.persist(lambda: self._broker.declare(own))
+        await self._leases.beat()
 
     async def _end(self, parts: list[asyncio.Task[None]]) -> None:
         """Stop in order: no new work, what runs ends, reports leave, a last heartbeat."""
