@@ -21,11 +21,8 @@ from warrener.errors import InvalidSettings
 from warrener.ids import is_name
 from warrener.retries import PositiveDuration
 
-
 _PREFIX = "WARRENER_"
-_OTHER_VARIABLES = frozenset(
-    f"{_PREFIX}{name}" for name in ("CRASH_AT", "LOG", "RUN", "TASK", "ATTEMPT", "OUTPUT", "SEEDS")
-)
+_OTHER_VARIABLES = frozenset(f"{_PREFIX}{name}" for name in ("CRASH_AT", "RUN", "TASK", "ATTEMPT", "OUTPUT", "SEEDS"))
 """Variables of ours that are no settings: for tests, for logs, and what a job finds in its environment."""
 
 
@@ -60,7 +57,10 @@ class Settings(BaseSettings):
     site_root: Path | None = None
     """The site's folder on this host; default `<state>/site`."""
     stage_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders, separated by colons, outside the site that `file:` sources and destinations may lie in; default: the current folder."""
+    """Folders, separated by colons, outside the site that `file:` sources and destinations may lie in.
+
+    Default: the current folder.
+    """
     stage_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts (`host` or `host:port`), separated by commas, with private addresses that staging may fetch from."""
     env_builder: Literal["auto", "uv", "pip"] = "auto"
@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """How long an order may lie unclaimed before it is released anew."""
     shard_lease: PositiveDuration = timedelta(seconds=10)
     """How long a silent scheduler keeps its shards."""
+    log: Literal["debug", "info", "warning", "error"] = "info"
+    """From which level on a program logs, on its standard error."""
     stop_timeout: PositiveDuration = timedelta(seconds=20)
     """How long a program may take to stop after SIGTERM."""
 

@@ -39,7 +39,7 @@ def serve_program(run: Callable[[Settings], Awaitable[None]], *, name: str, sett
     async def main() -> None:
         await run(told)
 
-    return serve(main, name=name, stop_timeout=told.stop_timeout)
+    return serve(main, name=name, stop_timeout=told.stop_timeout, level=told.log)
 
 
 def serve(

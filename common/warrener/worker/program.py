@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from random import SystemRandom
@@ -12,6 +13,7 @@ from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.clock import SystemClock
 from warrener.errors import GossipUnavailable
+from warrener.gossip import Gossip
 from warrener.gossips import open_gossip
 from warrener.ids import WorkerName
 from warrener.messages import Kind
@@ -19,6 +21,7 @@ from warrener.performer import Performer
 from warrener.settings import Settings
 from warrener.signing import read_verifier
 from warrener.site import Site
+from warrener.worker.beacon import Beacon
 from warrener.worker.service import WorkerService
 
 LAST_WORDS_S = 4.0
@@ -44,17 +47,24 @@ async def run_worker(
     """Run a worker until cancelled, on the broker given or on that of the settings."""
     name = worker_name(settings, performer.kind, apps)
     verifier = read_verifier(settings.keys_folder)
+    gossip = open_gossip(settings.gossip)
     connection = broker or open_broker(settings.broker, name=name)
     try:
         service = WorkerService(
             performer, name=name, kind=performer.kind, apps=apps, site=site_of(settings), slots=settings.slots,
             broker=connection,
             verifier=verifier, clock=SystemClock(), rng=SystemRandom(), host=settings.host,
-            member=await _member(settings), lease_s=settings.lease.total_seconds(),
+            member=await _member(gossip), lease_s=settings.lease.total_seconds(),
             grace_s=max(0.0, settings.stop_timeout.total_seconds() - LAST_WORDS_S), load=host_load,
         )  # fmt: skip
-        await service.run()
+        beacon = asyncio.create_task(Beacon(gossip, service.who, service.status).run())
+        try:
+            await service.run()
+        finally:
+            beacon.cancel()
+            await asyncio.wait([beacon])
     finally:
+        await gossip.close()
         if broker is None:
             await connection.close()
 
@@ -64,12 +74,9 @@ def host_load() -> float:
     return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
-async def _member(settings: Settings) -> str | None:
-    gossip = open_gossip(settings.gossip)
+async def _member(gossip: Gossip) -> str | None:
     try:
         return await gossip.own_name()
     except GossipUnavailable as error:
         log.warning("no gossip: a failure of this host will be known by its silence only", error=str(error))
         return None
-    finally:
-        await gossip.close()

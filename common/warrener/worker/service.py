@@ -70,7 +70,7 @@ class WorkerService:
         self.who = who
         self.up = asyncio.Event()
         """Set once orders are taken."""
-        self._broker = broker
+        self._broker, self._load = broker, load
         self._grace_s = grace_s
         self._group: asyncio.TaskGroup | None = None
         self._spawned: set[asyncio.Task[None]] = set()
@@ -93,6 +93,10 @@ class WorkerService:
             spooled=self._spooled, printer=self._printer, running=Running(performer), spawn=self._spawn,
             heard=self._intake.heard,
         )  # fmt: skip
+
+    def status(self) -> str:
+        """Say in a few words how it is: `up 3/4 0.5` is its state, free slots of all, and load per core."""
+        return f"{self._leases.state} {max(0, self._slots.free)}/{self.who.slots} {self._load():.1f}"
 
     def stop(self) -> None:
         """Have `run` end as planned: the same as cancelling it."""
