@@ -220,6 +220,19 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
         extended.append(AttemptPart(run=held.run, n=held.n, attempt=held.attempt))
     if extended:
         tick.out.extend(beat.worker, beat.boot, beat.seq, extended)
+    if beat.state == "leaving" and not beat.attempts:
+        _take_back(tick, beat)
+
+
+def _take_back(tick: Tick, beat: Heartbeat) -> None:
+    """Place anew at once what a worker that stops as planned could not finish: it says that it holds nothing more."""
+    for row in list(tick.book.in_flight.values()):
+        if row.worker != beat.worker or row.boot != beat.boot:
+            continue
+        if row.state is State.CANCELLING:
+            tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
+        elif row.state in HELD and policy_of(row.policy).on_lost == "retry":
+            tick.make_ready(row, Move.PLACE_ANEW)
 
 
 def _holds(tick: Tick, row: TaskRow, beat: Heartbeat, token: str) -> bool:
