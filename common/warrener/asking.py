@@ -200,7 +200,9 @@ def failure(run: RunDetail) -> TaskFailed | None:
         return None
     bad = next((task for task in run.tasks if task.state is State.FAILED), None)
     if bad is None:
-        return TaskFailed(Cause.CANCELLED if run.cancelled else Cause.ERROR, f"run {run.id} has {run.state}")
+        if run.state == RunState.CANCELLED:
+            return TaskFailed(Cause.CANCELLED, f"run {run.id} was cancelled")
+        return TaskFailed(Cause.ERROR, f"run {run.id} has {run.state}")
     cause = Cause(bad.cause) if bad.cause in set(Cause) else Cause.ERROR
     return TaskFailed(cause, f"run {run.id}, task {bad.name}: {bad.message or bad.cause}", exit_code=bad.exit_code)
 

@@ -70,10 +70,20 @@ def main() -> None:
     try:
         app()
     except WarrenerError as error:
-        from .screen import clean
-
-        print(f"warrener: {clean(str(error))}", file=sys.stderr)  # noqa: T201 - the screen is what this is for
+        _say_error(error)
         sys.exit(2 if isinstance(error, Refused) else 1)
+
+
+def _say_error(error: WarrenerError) -> None:
+    from .screen import say_aside
+
+    first, *more = str(error).splitlines() or [type(error).__name__]
+    if not more:
+        say_aside(f"warrener: {first}")
+        return
+    say_aside(f"warrener: {len(more) + 1} problems")
+    for line in (first, *more):
+        say_aside(f"  {line}")
 
 
 if __name__ == "__main__":

@@ -104,13 +104,14 @@ def span(seconds: float) -> str:
     if seconds < 10:  # noqa: PLR2004 - here tenths matter
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
-    for small, large, small_name, large_name in ((1, 60, "s", "min"), (60, 3600, "min", "h"), (3600, 86_400, "h", "d")):
-        if whole < large:
-            return f"{whole // small} {small_name}"
-        if whole < large * 60 and large_name != "d":
+    for large, large_name, small, small_name in _UNITS:
+        if whole >= large:
             rest = whole % large // small
             return f"{whole // large} {large_name}{f' {rest} {small_name}' if rest else ''}"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+    return f"{whole} s"
+
+
+_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
 def ago(moment: datetime | None) -> str:

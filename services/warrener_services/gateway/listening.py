@@ -44,9 +44,11 @@ def _unix(path: Path) -> Iterator[socket.socket]:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         inode = _bind_private(sock, path)
-        sock.listen(_BACKLOG)
-        yield sock
-        _remove(path, inode)
+        try:
+            sock.listen(_BACKLOG)
+            yield sock
+        finally:
+            _remove(path, inode)
     finally:
         sock.close()
 
