@@ -311,6 +311,8 @@ class Heartbeat(Body):
     state: Literal["up", "draining", "leaving"] = "up"
     """`leaving` is the last heartbeat of a worker that stops as planned."""
     attempts: list[Held] = []
+    whole: bool = False
+    """Whether these are all: what an earlier boot of this worker held and is not here, nobody works on any more."""
 
 
 # ── between the other programs ───────────────────────────────────────────────────────────────────────────────────

@@ -83,10 +83,17 @@ class Asking:
             if question is not None and refusal.seq in question.sent_s and not question.answer.done():
                 question.answer.set_result(refusal)
 
+    def again(self) -> None:
+        """Ask everything once more, now: a scheduler that has just started lost the answers of its earlier life."""
+        for question in list(self._open.values()):
+            if not question.answer.done():
+                self._put(question)
+
     def _put(self, question: _Question) -> None:
         shard = shard_of(question.claim.run)
         if shard in self._waiting:
-            self._waiting[shard].append(question)
+            if question not in self._waiting[shard]:
+                self._waiting[shard].append(question)
         else:
             self._waiting[shard] = [question]
             self._spawn(self._send(shard))

@@ -66,6 +66,8 @@ class Leases:
         self._changed = asyncio.Event()
         self.state: Literal["up", "draining", "leaving"] = "up"
         self.held: dict[AttemptRef, Work] = {}
+        self.knows_all = False
+        """Whether everything that an earlier life left was found: then what is not listed is not worked on."""
 
     def hold(self, work: Work) -> None:
         """Keep an attempt's lease from now on."""
@@ -121,11 +123,12 @@ class Leases:
         self._last_s = self._clock.boot_s()
         attempts = self._attempts()
         arrived = True
+        whole = self.knows_all and len(attempts) <= HELD_PER_HEARTBEAT
         for start in range(0, max(len(attempts), 1), HELD_PER_HEARTBEAT):
-            arrived = await self._send(attempts[start : start + HELD_PER_HEARTBEAT]) and arrived
+            arrived = await self._send(attempts[start : start + HELD_PER_HEARTBEAT], whole=whole) and arrived
         return arrived
 
-    async def _send(self, attempts: list[Held]) -> bool:
+    async def _send(self, attempts: list[Held], *, whole: bool) -> bool:
         self._seq += 1
         self._sent_s[self._seq] = self._clock.boot_s()
         while len(self._sent_s) > _KNOWN_HEARTBEATS:
@@ -134,7 +137,7 @@ class Leases:
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
             site=who.site.name, host=who.host, member=who.member, slots=who.slots,
-            free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts,
+            free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts, whole=whole,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._interval_s()):

@@ -96,13 +96,13 @@ class Performing:
                 self._asked[item.order.ref] = None
                 self._start(self._run_claimed(item))
 
-    async def recover(self) -> None:
-        """Take back what an earlier life of this worker left running, or ended and not reported."""
+    async def recover(self) -> bool:
+        """Take back what an earlier life of this worker left running, or ended unreported; tell whether it could."""
         try:
             found = await self._performer.recover()
         except Exception as error:
             log.exception("cannot recover earlier attempts; their leases will run out", error=str(error))
-            return
+            return False
         for assignment in found:
             if assignment.ref not in self._spooled and assignment.ref not in self._open:
                 work = Work(assignment, asyncio.get_running_loop().time(), claimed=True)
@@ -110,6 +110,7 @@ class Performing:
                 self._slots.take(assignment.order)
                 self._adopt(work)
                 self._start(self._run_recovered(work))
+        return True
 
     def _is_known(self, item: Waiting) -> bool:
         """Deal with an order that came before; return whether it did."""

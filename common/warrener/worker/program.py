@@ -22,6 +22,7 @@ from warrener.settings import Settings
 from warrener.signing import read_verifier
 from warrener.site import Site
 from warrener.worker.beacon import Beacon
+from warrener.worker.one_life import one_life
 from warrener.worker.service import WorkerService
 
 LAST_WORDS_S = 4.0
@@ -59,7 +60,8 @@ async def run_worker(
         )  # fmt: skip
         beacon = asyncio.create_task(Beacon(gossip, service.who, service.status).run())
         try:
-            await service.run()
+            async with one_life(site_of(settings).spool(name), name):
+                await service.run()
         finally:
             beacon.cancel()
             await asyncio.wait([beacon])

@@ -123,7 +123,7 @@ class WorkerService:
                 f"WARRENER_SITE_ROOT: the spool of {who.name} below {who.site.root} cannot be used: {error}"
             ) from error
         # Before anything needs the broker: what an earlier life left is held, and fenced, also without one.
-        await self._performing.recover()
+        self._leases.knows_all = await self._performing.recover()
         async with asyncio.TaskGroup() as parts:
             parts.create_task(self._spooled.keep())
             parts.create_task(self._spooled.send())
@@ -206,6 +206,7 @@ class WorkerService:
     async def _on_control(self, delivery: Delivery) -> None:
         if delivery.kind == RollCall.KIND:
             self._leases.answer_roll_call()
+            self._asking.again()
 
     def _settled(self, work: Work) -> None:
         self._performing.settled(work)

@@ -44,6 +44,9 @@ log = structlog.get_logger(__name__)
 LEASE_MARGIN = timedelta(seconds=5)
 """How much longer than a lease the owner waits: the holder has stopped by itself this long before."""
 
+FIRST_BEATS = 5
+"""In how many heartbeats of a worker's new life to look for what its earlier life held: a grant may have been late."""
+
 SITE_BOUND = frozenset({Kind.ENV, Kind.STAGE, Kind.JOB})
 """The kinds whose tasks of one run must share a file system."""
 
@@ -220,6 +223,20 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
         extended.append(AttemptPart(run=held.run, n=held.n, attempt=held.attempt))
     if extended:
         tick.out.extend(beat.worker, beat.boot, beat.seq, extended)
+    if beat.whole and beat.seq <= FIRST_BEATS:
+        _miss(tick, beat)
+
+
+def _miss(tick: Tick, beat: Heartbeat) -> None:
+    """Give up what an earlier life of this worker held and this one did not take back: nobody works on it."""
+    listed = {held.task for held in beat.attempts}
+    for row in list(tick.book.in_flight.values()):
+        if row.worker != beat.worker or row.boot in (None, beat.boot) or row.ref in listed:
+            continue
+        if row.state is State.CANCELLING:
+            tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
+        elif row.state in HELD and policy_of(row.policy).on_lost == "retry":
+            tick.make_ready(row, Move.PLACE_ANEW)
     if beat.state == "leaving" and not beat.attempts:
         _take_back(tick, beat)
 
