@@ -28,7 +28,13 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
         deployment = await migrated(store, shards=settings.shards)
         rules = Rules(keys, deployment.shards, settings.lease, settings.order_timeout, SystemRandom())
         await SchedulerService(
-            store=store, broker=link, rules=rules, clock=SystemClock(), name=name, shard_lease=settings.shard_lease
+            store=store,
+            broker=link,
+            rules=rules,
+            clock=SystemClock(),
+            name=name,
+            shard_lease=settings.shard_lease,
+            orders_lost=settings.broker.startswith("memory:"),
         ).run()
     finally:
         if link is not broker:

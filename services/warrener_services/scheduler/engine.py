@@ -24,7 +24,7 @@ from warrener.messages import (
     decode,
 )
 from warrener.signing import HEADER
-from warrener.states import HELD, State
+from warrener.states import HELD, Move, State
 from warrener.store import ParkedMessage, Transaction
 
 from . import handlers, intents
@@ -89,6 +89,14 @@ class Engine:
         for lane in tx.tasks.ready_lanes(epochs):
             self.book.windows[lane] = Window(spilled=True)
         return list(tx.mail.unsent(epochs, 100_000))
+
+    def recall(self, tx: Transaction, now: datetime) -> None:
+        """Place every order anew that nobody has claimed: the broker that carried them is gone with all its queues."""
+        tick = Tick(self.book, self._rules, tx, now)
+        for row in list(self.book.in_flight.values()):
+            if row.state is State.ORDERED:
+                tick.make_ready(row, Move.PLACE_ANEW)
+        tick.flush()
 
     def tick(
         self, tx: Transaction, deliveries: Sequence[Delivery], sent: Sequence[str], now: datetime, *, look: bool = True

@@ -43,11 +43,21 @@ class SchedulerService:
     """One scheduler program."""
 
     def __init__(
-        self, *, store: Store, broker: Broker, rules: Rules, clock: Clock, name: str, shard_lease: timedelta
+        self,
+        *,
+        store: Store,
+        broker: Broker,
+        rules: Rules,
+        clock: Clock,
+        name: str,
+        shard_lease: timedelta,
+        orders_lost: bool = False,
     ) -> None:
+        """`orders_lost`: the broker begins with this program, empty; nothing that was sent before is on its way."""
         self._store, self._broker, self._rules, self._clock, self._name = store, broker, rules, clock, name
         self._ownership = Ownership(store, name, shard_lease)
         self._engine = Engine(rules)
+        self._orders_lost = orders_lost
 
     async def run(self) -> None:
         """Schedule until cancelled; then give the shards up."""
@@ -77,6 +87,7 @@ class SchedulerService:
             async with asyncio.TaskGroup() as tasks:
                 emitter = Emitter(self._broker, tasks)
                 unsent = await self._load()
+                await self._recall()
                 crash_point("scheduler.loaded")
                 emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
                 tasks.create_task(self._keep())
@@ -119,6 +130,13 @@ class SchedulerService:
             return self._engine.load(tx, epochs, now)
 
         return await self._store.transact(load)
+
+    async def _recall(self) -> None:
+        """Place anew, once in this life, what an earlier life had sent by a broker that is no more."""
+        if self._orders_lost:
+            now = self._clock.now()
+            await self._store.transact(lambda tx: self._engine.recall(tx, now))
+            self._orders_lost = False
 
     def _roll_call(self) -> Message:
         return Message(
