@@ -157,7 +157,7 @@ def open_store(url: str) -> SqlStore:
         raise InvalidSettings(f"WARRENER_STORE: {url!r} is not the URL of a database: {error}") from error
     if backend in ("postgresql", "postgres"):
         return SqlStore(PostgreSQL(url))
-    if backend == "sqlite" and parsed.database:
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return SqlStore(SQLite(Path(parsed.database)))
     raise InvalidSettings(f"WARRENER_STORE: {url!r}; use postgresql://user@host/database or sqlite:///path/to/file")
 
@@ -165,6 +165,12 @@ def open_store(url: str) -> SqlStore:
 def sqlite_engine(path: str) -> Engine:
     """Make an engine whose transactions begin when told to, and take the write lock at once."""
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
+    begin_when_told(engine)
+    return engine
+
+
+def begin_when_told(engine: Engine) -> None:
+    """Let the transactions of an SQLite engine begin as `sqlite_engine` says."""
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
@@ -176,8 +182,6 @@ def sqlite_engine(path: str) -> Engine:
     def _begin(connection: Connection) -> None:
         write = connection.get_execution_options().get("write", True)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
 
 
 def _in_transaction(engine: Engine, work: Callable[[Connection], T], write: bool) -> T:  # noqa: FBT001 - run_in_executor
