@@ -1,0 +1,469 @@
+"""What every store promises, on every store; see warrener/store.py."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from desk import memory_engine
+from fleet.postgresql import PostgreSQLServer
+from warrener.broker import Message
+from warrener.errors import Fenced, InvalidSettings, StoreRefused, StoreUnavailable
+from warrener.ids import RunId, TaskRef, new_run_id
+from warrener.ordering import Turn
+from warrener.states import State
+from warrener.store import (
+    AttemptRow,
+    Definition,
+    LogPiece,
+    ParkedMessage,
+    RunFilter,
+    RunRow,
+    Stray,
+    TaskChange,
+    TaskRow,
+    Transaction,
+)  # fmt: skip
+from warrener.stores import open_store
+from warrener.stores.sql import Inline, SqlStore
+from warrener.stores.tables import NEVER, metadata
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+SHARDS = 4
+Open = Callable[[], SqlStore]
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.postgresql)
+
+
+@pytest.fixture(params=["sqlite", "memory", POSTGRESQL])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    return "" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+async def opened(url: str) -> AsyncIterator[Open]:
+    """Open one and the same database as often as wanted."""
+    engine = None if url else memory_engine()
+    made: list[SqlStore] = []
+
+    def opened() -> SqlStore:
+        made.append(open_store(url) if engine is None else SqlStore(Inline(engine)))
+        return made[-1]
+
+    yield opened
+    for store in made:
+        await store.close()
+    if engine is not None:
+        engine.dispose()
+
+
+@pytest.fixture
+async def store(opened: Open) -> SqlStore:
+    store = opened()
+    await store.migrate(shards=SHARDS)
+    return store
+
+
+_rng = Random(1)
+
+
+def run_row(key: str = "k", shard: int = 1, **more: Any) -> RunRow:
+    fields: dict[str, Any] = {
+        "id": new_run_id(NOW, shard, _rng), "shard": shard, "owner": "me", "key": key, "workflow": "w",
+        "digest": "d", "params": "{}", "priority": None, "logical_time": None, "state": "accepted",
+        "accepted_at": NOW,
+    }  # fmt: skip
+    return RunRow(**{**fields, **more})
+
+
+def task_row(run: RunId, n: int = 0, **more: Any) -> TaskRow:
+    fields: dict[str, Any] = {
+        "run": run, "n": n, "shard": 1, "name": f"t{n}", "kind": "job", "lane": "job", "workflow": "w",
+        "section": "{}", "templated": False, "policy": "{}", "priority": 4, "weight": 1, "deadline_at": NEVER,
+        "fanout": 0, "state": State.READY, "unmet": 0, "level": 5, "ready_at": NOW,
+    }  # fmt: skip
+    return TaskRow(**{**fields, **more})
+
+
+RUN = new_run_id(NOW, 1, _rng)
+
+
+async def add(store: SqlStore, *rows: TaskRow, needs: Any = ()) -> None:
+    await store.transact(lambda tx: tx.tasks.add(rows, needs))
+
+
+# ── transactions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_raises_keeps_nothing(store: SqlStore) -> None:
+    row = run_row()
+
+    def work(tx: Transaction) -> None:
+        tx.runs.add([row])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.transact(work)
+    assert await store.read(lambda tx: tx.runs.load([row.id])) == {}
+    assert await store.transact(lambda tx: 5) == 5
+
+
+async def test_a_run_comes_back_as_it_was(store: SqlStore) -> None:
+    row = run_row(priority=3, logical_time=NOW, site="north", tasks=3, unfinished=2, failed=1, finished_at=NOW)
+    await store.transact(lambda tx: tx.runs.add([row]))
+    assert await store.read(lambda tx: tx.runs.load([row.id])) == {row.id: row}
+    row.state, row.tasks, row.unfinished, row.failed, row.cancelled, row.site = "failed", 9, 0, 5, 4, None
+    await store.transact(lambda tx: tx.runs.save([row]))
+    assert await store.read(lambda tx: tx.runs.load([row.id, row.id])) == {row.id: row}
+
+
+async def test_a_second_run_of_a_key_is_refused(store: SqlStore) -> None:
+    first, second = run_row("k"), run_row("k")
+    await store.transact(lambda tx: tx.runs.add([first]))
+    with pytest.raises(StoreRefused):
+        await store.transact(lambda tx: tx.runs.add([run_row("other"), second]))
+    assert await store.read(lambda tx: tx.runs.known("me", ["k", "other", "none"])) == {"k": first.id}
+    await store.transact(lambda tx: tx.runs.add([run_row("k", owner="you")]))
+
+
+async def test_any_number_of_keys_is_asked_for_at_once(store: SqlStore) -> None:
+    row = run_row("k7")
+    await store.transact(lambda tx: tx.runs.add([row]))
+    keys = [f"k{number}" for number in range(40_000)]
+    assert await store.read(lambda tx: tx.runs.known("me", keys)) == {"k7": row.id}
+    ids = [new_run_id(NOW, 1, _rng) for _ in range(40_000)]
+    assert await store.read(lambda tx: tx.runs.load([*ids, row.id])) == {row.id: row}
+
+
+async def test_a_definition_is_kept_once(store: SqlStore) -> None:
+    one = Definition("d", "w", "1", '{"a":1}', NOW)
+    for _ in range(2):
+        await store.transact(lambda tx: tx.runs.define([one, one]))
+    assert await store.read(lambda tx: tx.runs.definition("d")) == '{"a":1}'
+    assert await store.read(lambda tx: tx.runs.definition("e")) is None
+
+
+async def test_accepted_runs_come_oldest_first_with_their_definition(store: SqlStore) -> None:
+    rows = [
+        run_row(str(number), shard=number % 3, id=new_run_id(NOW + timedelta(seconds=number), number % 3, _rng))
+        for number in range(6)
+    ]
+    rows.append(run_row("running", state="running"))
+
+    def work(tx: Transaction) -> None:
+        tx.runs.define([Definition("d", "w", "1", "text", NOW)])
+        tx.runs.add(rows[::-1])
+
+    await store.transact(work)
+    found = await store.read(lambda tx: tx.runs.accepted([0, 2], 3))
+    assert found == [(rows[0], "text"), (rows[2], "text"), (rows[3], "text")]
+
+
+async def test_sites_are_of_unfinished_runs(store: SqlStore) -> None:
+    here, done, none = run_row("a", site="north"), run_row("b", site="north", finished_at=NOW), run_row("c")
+    far = run_row("d", site="south", shard=2)
+    await store.transact(lambda tx: tx.runs.add([here, done, none, far]))
+    assert await store.read(lambda tx: tx.runs.sites([1])) == {here.id: "north"}
+
+
+async def test_runs_are_listed_newest_first_and_found_by_their_beginning(store: SqlStore) -> None:
+    rows = [
+        run_row(str(n), id=new_run_id(NOW + timedelta(hours=n), 1, _rng), state="failed" if n % 2 else "running")
+        for n in range(4)
+    ]
+    await store.transact(lambda tx: tx.runs.add(rows))
+    assert await store.read(lambda tx: tx.runs.list(RunFilter())) == rows[::-1]
+    assert await store.read(lambda tx: tx.runs.list(RunFilter(states=["failed"], before=rows[3].id))) == [rows[1]]
+    assert await store.read(lambda tx: tx.runs.list(RunFilter(owner="you"))) == []
+    assert await store.read(lambda tx: tx.runs.list(RunFilter(workflow="w", limit=1))) == [rows[3]]
+    assert await store.read(lambda tx: tx.runs.find(rows[2].id[:12])) == [rows[2]]
+    assert await store.read(lambda tx: tx.runs.find("zz")) == []
+
+
+# ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_guard_that_does_not_hold_keeps_nothing(store: SqlStore) -> None:
+    first, second = task_row(RUN, 0), task_row(RUN, 1)
+    await add(store, first, second)
+    first.state = second.state = State.ORDERED
+    changes = [TaskChange(first, State.READY, 0), TaskChange(second, State.READY, 7)]
+    with pytest.raises(Fenced, match="1 of 2"):
+        await store.transact(lambda tx: tx.tasks.save(changes))
+    assert {row.state for row in await store.read(lambda tx: tx.tasks.of_run(RUN))} == {State.READY}
+
+
+async def test_a_task_comes_back_as_it_was(store: SqlStore) -> None:
+    row = task_row(RUN)
+    await add(store, row)
+    row.state, row.attempt, row.tries, row.worker, row.boot = State.FAILED, 3, 2, "w", "b"
+    row.ready_at = row.due_at = row.ordered_at = row.started_at = row.finished_at = NOW
+    row.cause, row.message, row.exit_code, row.output = "exit", 'it\'s ☃ "so"', -9, '{"a":"\\u0000"}'
+    await store.transact(lambda tx: tx.tasks.save([TaskChange(row, State.READY, 0)]))
+    found = (await store.read(lambda tx: tx.tasks.load([row.ref])))[row.ref]
+    assert {name: getattr(found, name) for name in TaskRow.__slots__} == {
+        name: getattr(row, name) for name in TaskRow.__slots__
+    }
+    row.section = '{"x":1}'
+    await store.transact(lambda tx: tx.tasks.render([row]))
+    found = (await store.read(lambda tx: tx.tasks.load([row.ref])))[row.ref]
+    assert (found.section, found.templated) == ('{"x":1}', False)
+
+
+async def test_ready_tasks_come_in_their_turn(store: SqlStore) -> None:
+    rng = Random(2)
+    rows = [
+        task_row(
+            new_run_id(NOW + timedelta(milliseconds=rng.randrange(3)), 1, rng), rng.randrange(5),
+            level=rng.randrange(3), ready_at=NOW + timedelta(seconds=rng.randrange(3)),
+            deadline_at=rng.choice([NEVER, NOW, NOW + timedelta(seconds=5)]),
+        )
+        for _ in range(200)
+    ]  # fmt: skip
+    apart = [task_row(RUN, 7, shard=2), task_row(RUN, 8, lane="env"), task_row(RUN, 9, state=State.ORDERED)]
+    await add(store, *rows, *apart)
+    found = await store.read(lambda tx: tx.tasks.ready([0, 1], "job", 150))
+    turns = sorted(Turn(row.level, row.deadline_at, row.ready_at or NOW, row.run, row.n) for row in rows)
+    assert [Turn(row.level, row.deadline_at, row.ready_at or NOW, row.run, row.n) for row in found] == turns[:150]
+    assert sorted(await store.read(lambda tx: tx.tasks.ready_lanes([1, 2]))) == ["env", "job"]
+    assert await store.read(lambda tx: tx.tasks.ready_lanes([0])) == []
+
+
+async def test_due_tasks_come_earliest_first(store: SqlStore) -> None:
+    rows = [task_row(RUN, n, due_at=NOW - timedelta(seconds=n)) for n in range(5)]
+    rows += [
+        task_row(RUN, 5, due_at=NOW + timedelta(microseconds=1)),
+        task_row(RUN, 6),
+        task_row(RUN, 7, shard=2, due_at=NOW),
+    ]
+    await add(store, *rows)
+    assert [row.n for row in await store.read(lambda tx: tx.tasks.due([1], NOW, 4))] == [4, 3, 2, 1]
+    assert [row.n for row in await store.read(lambda tx: tx.tasks.due([1], NOW, 40))] == [4, 3, 2, 1, 0]
+
+
+async def test_what_is_in_flight(store: SqlStore) -> None:
+    await add(store, *(task_row(RUN, n, state=state) for n, state in enumerate(State)))
+    found = await store.read(lambda tx: tx.tasks.in_flight([1, 2]))
+    assert {row.state for row in found} == {State.ORDERED, State.RUNNING, State.UNREACHABLE, State.CANCELLING}
+    assert await store.read(lambda tx: tx.tasks.in_flight([0])) == []
+
+
+async def test_successors_and_outputs(store: SqlStore) -> None:
+    rows = [task_row(RUN, n, output=f"{n}") for n in range(4)]
+    await add(store, *rows, needs=[(RUN, 0, 2), (RUN, 1, 2), (RUN, 0, 3)])
+    found = await store.read(lambda tx: tx.tasks.successors([rows[0].ref, rows[1].ref]))
+    assert sorted((upstream, row.n) for upstream, row in found) == [(0, 2), (0, 3), (1, 2)]
+    assert await store.read(lambda tx: tx.tasks.outputs(rows[2].ref)) == {"t0": "0", "t1": "1"}
+    assert sorted(await store.read(lambda tx: tx.tasks.needs_of_run(RUN))) == [(0, 2), (0, 3), (1, 2)]
+    assert await store.read(lambda tx: tx.tasks.successors([])) == []
+
+
+async def test_attempts_that_ended(store: SqlStore) -> None:
+    rows = [AttemptRow(RUN, 0, n, "retry", "w", NOW, None, NOW, "exit", "no", 1) for n in (2, 1)]
+    await store.transact(lambda tx: tx.tasks.ended(rows))
+    assert await store.read(lambda tx: tx.tasks.attempts(TaskRef(RUN, 0))) == rows[::-1]
+
+
+# ── mail and notes ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_message_is_fresh_once(store: SqlStore) -> None:
+    assert await store.transact(lambda tx: tx.mail.fresh(["a", "b", "a"], NOW)) == {"a", "b"}
+    assert await store.transact(lambda tx: tx.mail.fresh(["b", "c"], NOW + timedelta(days=1))) == {"c"}
+    assert await store.transact(lambda tx: tx.mail.forget(NOW + timedelta(hours=1), 1)) == 1
+    assert await store.transact(lambda tx: tx.mail.forget(NOW + timedelta(hours=1), 100)) == 1
+    assert await store.transact(lambda tx: tx.mail.fresh(["a", "b", "c"], NOW)) == {"a", "b"}
+
+
+async def test_the_outbox_keeps_messages_until_they_are_sent(store: SqlStore) -> None:
+    message = Message(
+        "x", "key", "orders/1", b"\x00\xff", "m1", priority=7, mandatory=False, correlation_id="c", headers={"a": "b"}
+    )
+    other = Message("x", "key", "orders/1", b"", "m2")
+    await store.transact(lambda tx: tx.mail.post([(1, message), (2, other)]))
+    assert await store.read(lambda tx: tx.mail.unsent([0, 1], 10)) == [message]
+    await store.transact(lambda tx: tx.mail.sent(["m1", "none"]))
+    assert await store.read(lambda tx: tx.mail.unsent([1, 2], 10)) == [other]
+
+
+async def test_log_pieces_stay_as_they_were(store: SqlStore) -> None:
+    def piece(start: int, text: str, stream: str = "stdout") -> LogPiece:
+        return LogPiece(RUN, 0, 1, stream, start, text)
+
+    await store.transact(lambda tx: tx.notes.log([piece(5, "b"), piece(0, "a"), piece(0, "err", "stderr")]))
+    await store.transact(lambda tx: tx.notes.log([piece(0, "changed"), piece(9, "c")]))
+    found = await store.read(lambda tx: tx.notes.logs(TaskRef(RUN, 0), 1, "stdout", 0, 10))
+    assert found == [piece(0, "a"), piece(5, "b"), piece(9, "c")]
+    assert await store.read(lambda tx: tx.notes.logs(TaskRef(RUN, 0), 1, "stdout", 5, 1)) == [piece(5, "b")]
+
+
+async def test_intents_are_done_in_order(store: SqlStore) -> None:
+    far = new_run_id(NOW, 2, _rng)
+    for run, what in ((RUN, "cancel"), (far, "cancel"), (RUN, "retry")):
+        await store.transact(lambda tx, run=run, what=what: tx.notes.intend(run, what, NOW))
+    found = await store.read(lambda tx: tx.notes.intents([1], 10))
+    assert [(one.run, one.what) for one in found] == [(RUN, "cancel"), (RUN, "retry")]
+    await store.transact(lambda tx: tx.notes.done([found[0].id]))
+    assert await store.read(lambda tx: tx.notes.intents([1], 10)) == found[1:]
+
+
+async def test_evidence_and_parked_messages(store: SqlStore) -> None:
+    stray = Stray(RUN, 0, 1, "w", "late", "{}", NOW)
+    parked = ParkedMessage(0, "m1", "bad", "x", "y", "k", b"\x00", {"a": "b"}, NOW)
+    for _ in range(2):
+        await store.transact(lambda tx: tx.notes.park([parked]))
+    await store.transact(lambda tx: tx.notes.stray([stray]))
+    assert await store.read(lambda tx: tx.notes.strays(TaskRef(RUN, 0))) == [stray]
+    (found,) = await store.read(lambda tx: tx.notes.parked(10))
+    assert ParkedMessage(0, *(getattr(found, name) for name in list(ParkedMessage.__slots__)[1:])) == parked
+    assert await store.read(lambda tx: tx.notes.parked_one(found.id)) == found
+    await store.transact(lambda tx: tx.notes.unpark(found.id))
+    assert await store.read(lambda tx: tx.notes.parked_one(found.id)) is None
+
+
+# ── shards ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_who_takes_a_shard_fences_the_one_before(store: SqlStore) -> None:
+    free = await store.read(lambda tx: tx.shards.all())
+    assert [(row.shard, row.owner, row.epoch) for row in free] == [(n, None, 0) for n in range(SHARDS)]
+    first = await store.transact(lambda tx: tx.shards.take(free, "one"))
+    assert first == dict.fromkeys(range(SHARDS), 1)
+    assert await store.transact(lambda tx: tx.shards.take(free, "late")) == {}
+    await store.transact(lambda tx: tx.shards.keep(first))
+    seen = await store.read(lambda tx: tx.shards.all())
+    second = await store.transact(lambda tx: tx.shards.take(seen[:1], "two"))
+    assert second == {0: 2}
+    for refused in (lambda tx: tx.shards.fence(first), lambda tx: tx.shards.keep(first)):
+        with pytest.raises(Fenced, match="shards 0 belong"):
+            await store.transact(refused)
+    await store.transact(lambda tx: tx.shards.fence({1: 1, 2: 1}))
+    await store.transact(lambda tx: tx.shards.release(first))
+    owners = [row.owner for row in await store.read(lambda tx: tx.shards.all())]
+    assert owners == ["two", None, None, None]
+
+
+async def test_a_beat_keeps_a_shard_from_those_who_saw_it_still(store: SqlStore) -> None:
+    epochs = await store.transact(lambda tx: tx.shards.take(tx.shards.all(), "one"))
+    seen = await store.read(lambda tx: tx.shards.all())
+    await store.transact(lambda tx: tx.shards.keep(epochs))
+    assert await store.transact(lambda tx: tx.shards.take(seen, "two")) == {}
+
+
+@pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)
+async def test_who_takes_a_shard_waits_for_the_fenced_commit(opened: Open, store: SqlStore, url: str) -> None:
+    epochs = await store.transact(lambda tx: tx.shards.take(tx.shards.all(), "one"))
+    other, third = opened(), opened()
+    order: list[str] = []
+    async with asyncio.TaskGroup() as tasks:
+
+        def work(tx: Transaction) -> None:
+            tx.shards.fence(epochs)
+            tasks.create_task(take())
+            tx.shards._connection.exec_driver_sql("SELECT pg_sleep(0.3)")
+            order.append("written")
+
+        async def take() -> None:
+            await third.transact(lambda tx: tx.shards.keep(epochs))  # the owner's own beat passes
+            order.append("kept")
+            await other.transact(lambda tx: tx.shards.take(tx.shards.all(), "two"))
+            order.append("taken")
+
+        await store.transact(work)
+    assert order == ["kept", "written", "taken"]
+
+
+# ── readers, migrations, outages ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("url", ["sqlite", POSTGRESQL], indirect=True)
+async def test_readers_do_not_wait_for_writers(store: SqlStore, url: str) -> None:
+    row, begun, go_on = run_row(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(tx: Transaction) -> None:
+        tx.runs.add([row])
+        loop.call_soon_threadsafe(begun.set)
+        if "sqlite" in url:
+            go_on.wait(10)
+        else:
+            tx.runs._connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(store.transact(work))
+        await begun.wait()
+        assert await store.read(lambda tx: tx.runs.load([row.id])) == {}
+        assert not writing.done()
+        go_on.set()
+    assert row.id in await store.read(lambda tx: tx.runs.load([row.id]))
+
+
+async def test_migrations_make_the_tables_that_queries_speak_of(store: SqlStore) -> None:
+    def differences(tx: Transaction) -> Any:
+        return compare_metadata(MigrationContext.configure(tx.runs._connection), metadata)
+
+    assert await store.transact(differences) == []
+
+
+async def test_a_deployment_keeps_its_number_of_shards(opened: Open, store: SqlStore) -> None:
+    epochs = await store.transact(lambda tx: tx.shards.take(tx.shards.all(), "one"))
+    assert (await opened().migrate(shards=99)).shards == SHARDS
+    await store.transact(lambda tx: tx.shards.fence(epochs))
+
+
+@pytest.mark.parametrize("url", ["sqlite", POSTGRESQL], indirect=True)
+async def test_programs_that_start_together_migrate_in_turn(opened: Open, url: str) -> None:
+    made = await asyncio.gather(*(opened().migrate(shards=number) for number in (3, 5, 7)))
+    assert len(set(made)) == 1
+    assert len(await opened().read(lambda tx: tx.shards.all())) == made[0].shards
+
+
+@pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)
+@pytest.mark.parametrize(("n", "reason"), [(0, "a\0b"), (10**12, "fine")])
+async def test_a_value_that_no_column_takes_is_refused(store: SqlStore, url: str, n: int, reason: str) -> None:
+    with pytest.raises(StoreRefused):
+        await store.transact(lambda tx: tx.notes.stray([Stray(RUN, n, 1, "w", reason, "{}", NOW)]))
+    await store.read(lambda tx: tx.shards.all())
+
+
+@pytest.mark.postgresql
+async def test_a_database_that_was_killed_is_away_and_comes_back(
+    postgresql: PostgreSQLServer, postgresql_url: str
+) -> None:
+    store = open_store(postgresql_url)
+    try:
+        await store.migrate(shards=1)
+        row = run_row(shard=0)
+
+        def work(tx: Transaction) -> None:
+            tx.runs.add([row])
+            postgresql.kill()
+            tx.runs.load([row.id])
+
+        try:
+            with pytest.raises(StoreUnavailable):
+                await store.transact(work)
+            with pytest.raises(StoreUnavailable):
+                await store.read(lambda tx: tx.shards.all())
+        finally:
+            postgresql.start()
+        assert await store.read(lambda tx: tx.runs.load([row.id])) == {}
+        await store.transact(lambda tx: tx.runs.add([row]))
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite://", "sqlite:///:memory:", "", "postgresql//x"])
+def test_a_wrong_url_names_the_setting(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="WARRENER_STORE"):
+        open_store(url)
