@@ -36,6 +36,8 @@ FIRST_DELAY_S = 0.25
 
 TIMEOUT_S = 30.0
 LONG_POLL_S = 20.0
+RETRY_SEEN_S = 3.0
+"""How long a client waits to see a retried run move; its wish is committed in any case."""
 
 
 @dataclass(frozen=True, slots=True)

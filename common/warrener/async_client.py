@@ -129,8 +129,14 @@ class AsyncClient:
         return asking.read(RunView, await self._ask(Ask("POST", asking.path_of("runs", run, "cancel"))))
 
     async def retry(self, run: str) -> RunView:
-        """Ask for another go of what did not succeed; raises Conflict unless the run has failed or was cancelled."""
-        return asking.read(RunView, await self._ask(Ask("POST", asking.path_of("runs", run, "retry"))))
+        """Ask for another go of what did not succeed; raises Conflict unless the run has failed or was cancelled.
+
+        Waits a moment until the run has begun again, so that whoever waits for it then waits for its new end.
+        """
+        seen = (await self.status(run)).seen
+        view = asking.read(RunView, await self._ask(Ask("POST", asking.path_of("runs", run, "retry"))))
+        await self.status(view.id, wait_s=asking.RETRY_SEEN_S, seen=seen)
+        return view
 
     async def why(self, run: str) -> WaitingPage:
         """Say what a run and its tasks wait for."""

@@ -145,8 +145,14 @@ class Client:
         return asking.read(RunView, self._ask(Ask("POST", asking.path_of("runs", run, "cancel"))))
 
     def retry(self, run: str) -> RunView:
-        """Ask for another go of what did not succeed; raises Conflict unless the run has failed or was cancelled."""
-        return asking.read(RunView, self._ask(Ask("POST", asking.path_of("runs", run, "retry"))))
+        """Ask for another go of what did not succeed; raises Conflict unless the run has failed or was cancelled.
+
+        Waits a moment until the run has begun again, so that whoever waits for it then waits for its new end.
+        """
+        seen = self.status(run).seen
+        view = asking.read(RunView, self._ask(Ask("POST", asking.path_of("runs", run, "retry"))))
+        self.status(view.id, wait_s=asking.RETRY_SEEN_S, seen=seen)
+        return view
 
     def why(self, run: str) -> WaitingPage:
         """Say what a run and its tasks wait for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,7 @@ def submit(
     from warrener.client import Client
 
     from .asked import read_definition, read_params
-    from .screen import say
+    from .screen import say, say_aside
     from .watching import watch_run
 
     definition = read_definition(file)
@@ -54,5 +55,7 @@ def submit(
         run = client.submit(definition.definition, values, key=key, owner=owner, priority=priority)
         if not watch:
             say(f"{run.id}" if run.new else f"{run.id} (this key was submitted before: it is the same run)")
+            if sys.stdout.isatty():
+                say_aside(f"See how it goes: warrener status {run.id} --watch")
             return
         raise typer.Exit(watch_run(client, run.id))

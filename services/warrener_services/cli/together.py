@@ -6,14 +6,13 @@ import asyncio
 import fcntl
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 from warrener.async_client import AsyncClient
-from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.errors import InvalidSettings, Unavailable
 from warrener.runtime.serve import serve
@@ -23,8 +22,6 @@ from warrener.worker import Worker
 
 from .apps import load_apps
 from .screen import say, say_aside
-
-Run = Callable[[Settings, Broker | None], Awaitable[None]]
 
 BROKER = "memory://"
 _SERVICES = ("scheduler", "gossip", "gateway")
@@ -87,35 +84,33 @@ def _alone(state: Path) -> Iterator[None]:
 
 async def _together(settings: Settings, apps: Sequence[Worker]) -> None:
     """Run the programs; when it is time, the workers stop first, so that their last reports are heard."""
-    async with _broker() as _, asyncio.TaskGroup() as services:
-        for name in _SERVICES:
-            services.create_task(_run_of(name)(settings, None), name=name)  # type: ignore[arg-type]
+    async with _broker(), asyncio.TaskGroup() as services:
+        programs = [services.create_task(_run(name, settings), name=name) for name in _SERVICES]
         services.create_task(_greet(settings, apps))
         async with asyncio.TaskGroup() as workers:
-            for name in _WORKERS:
-                workers.create_task(_run_of(name)(settings, None), name=name)  # type: ignore[arg-type]
-            for app in apps:
-                workers.create_task(app.serve(settings), name=app.app)
+            programs += [workers.create_task(_run(name, settings), name=name) for name in _WORKERS]
+            programs += [workers.create_task(app.serve(settings), name=app.app) for app in apps]
             try:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:
-                say("\nStopping; what runs has a moment to end. Ctrl-C again ends it at once.")
+                if not any(program.done() for program in programs):  # else one has failed, and its error is told
+                    say("\nStopping; what runs has a moment to end. Ctrl-C again ends it at once.")
                 raise
 
 
 @asynccontextmanager
-async def _broker() -> AsyncIterator[Broker]:
+async def _broker() -> AsyncIterator[None]:
     """Keep the in-process broker alive while programs come and go."""
     broker = open_broker(BROKER, name="up")
     try:
-        yield broker
+        yield
     finally:
         await broker.close()
 
 
-def _run_of(service: str) -> Run:
-    run: Run = import_module(f"warrener_services.{service}.__main__").run
-    return run
+async def _run(service: str, settings: Settings) -> None:
+    """Run a program; each has a connection of its own to the one broker of this process."""
+    await import_module(f"warrener_services.{service}.__main__").run(settings)
 
 
 # ── the greeting ────────────────────────────────────────────────────────────────────────────────────────────────

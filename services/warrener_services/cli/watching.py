@@ -31,6 +31,7 @@ _FIRST_TO_SHOW = (
     State.WAITING, State.CANCELLED, State.UPSTREAM_FAILED, State.SKIPPED, State.SUCCEEDED,
 )  # fmt: skip
 _PAUSE_S = 0.1
+_TASKS_PER_S = 5000
 
 
 def watch_run(client: Client, run: str) -> int:
@@ -65,7 +66,8 @@ def _pictures(client: Client, run: str) -> Iterator[RunDetail | None]:
             seen = detail.seen
         if detail.state in FINAL:
             return
-        time.sleep(_PAUSE_S)  # a large run changes all the time; nobody reads faster
+        # A large run changes all the time; nobody reads faster, and each picture of it is work for the gateway.
+        time.sleep(_PAUSE_S + len(detail.tasks) / _TASKS_PER_S)
 
 
 # ── without a terminal ──────────────────────────────────────────────────────────────────────────────────────────
