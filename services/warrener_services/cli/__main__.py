@@ -17,18 +17,14 @@ from . import logs, parked, programs, runs, submitting, validating
 
 _EPILOG = """\
 [bold]A first run, in two terminals[/bold]
-
   warrener up
-
   warrener submit hello.yaml --watch
 
 [bold]Settings are environment variables[/bold]
-
   WARRENER_STATE                     the folder of everything
-
   WARRENER_GATEWAY, WARRENER_TOKEN   where the gateway is
-
-  WARRENER_BROKER, WARRENER_STORE, WARRENER_GOSSIP, WARRENER_KEYS   for a fleet
+  WARRENER_BROKER, WARRENER_STORE    for a fleet: RabbitMQ and PostgreSQL
+  WARRENER_GOSSIP, WARRENER_KEYS     and Serf, and the folder of its keys
 """
 
 app = typer.Typer(

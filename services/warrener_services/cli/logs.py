@@ -8,11 +8,8 @@ import typer
 
 _EPILOG = """\
 [bold]Examples[/bold]
-
   warrener logs 01h8xk2m plot
-
   warrener logs 01h8xk2m plot --follow
-
   warrener logs 01h8xk2m plot --attempt 1 --stderr
 
 What the task wrote to stdout goes to stdout, what it wrote to stderr to stderr. Control characters are left out.

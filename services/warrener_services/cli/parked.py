@@ -8,14 +8,12 @@ import typer
 
 _EPILOG = """\
 [bold]Examples[/bold]
-
   warrener parked list
-
   warrener parked show 7        # why, from where, and its body
-
-  warrener parked replay 7      # publish it again, after what was wrong is mended
-
+  warrener parked replay 7      # publish it again
   warrener parked drop 7
+
+A message is parked when it cannot be read, is not signed, or has failed three times.
 """
 
 TheNumber = Annotated[int, typer.Argument(metavar="NUMBER", help="As `warrener parked list` shows it.", min=1)]

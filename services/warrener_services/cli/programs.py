@@ -24,31 +24,23 @@ class Service(StrEnum):
 
 _UP = """\
 [bold]Examples[/bold]
-
   warrener up
-
   warrener up --app images --slots 4     # with the functions of images.py
-
   warrener up --state /tmp/try-it        # leaves no trace elsewhere
 
 A module for --app has a worker: worker = warrener.Worker("images"), and functions marked @worker.function.
 """
 _SERVE = """\
 [bold]Examples[/bold]
-
   export WARRENER_BROKER=amqp://user:password@host/vhost
-
   export WARRENER_STORE=postgresql://user@host/warrener
-
   warrener serve scheduler
-
   WARRENER_SITE=cluster-a WARRENER_SLOTS=32 warrener serve job_submission
 
 Start as many of each as you like, in any order. SIGTERM or Ctrl-C stops one as planned; a second one at once.
 """
 _KEYS = """\
 [bold]Example[/bold]
-
   warrener keys /etc/warrener/keys
 
 Keys that are there stay; WARRENER_KEYS says where the folder is.

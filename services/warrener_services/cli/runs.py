@@ -16,26 +16,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _RUNS = """\
 [bold]Examples[/bold]
-
   warrener runs --state failed --state running
-
   warrener runs --workflow plots --limit 200 --json
+
+States are accepted, running, cancelling, succeeded, failed and cancelled.
 """
 _STATUS = """\
 [bold]Examples[/bold]
-
   warrener status 01h8xk2m           # the run and its tasks
-
   warrener status 01h8xk2m/plot      # one task: output, attempts, what went wrong
-
   warrener status 01h8xk2m --watch
+
+The first characters of an id will do when no other run begins so.
 """
 _WHY = """\
 [bold]Examples[/bold]
+  warrener why 01h8xk2m/plot      # one task
+  warrener why 01h8xk2m           # the run and every task that is not finished
 
-  warrener why 01h8xk2m/plot         # what does this task wait for, and what would release it?
-
-  warrener why 01h8xk2m              # the same for every task that is not finished
+It names what is missing, what to start, or when something will happen by itself.
 """
 
 

@@ -8,15 +8,17 @@ from typing import Annotated
 
 import typer
 
-_EPILOG = """\
+_EPILOG = r"""
+[bold]A first workflow, hello.yaml[/bold]
+  workflow: hello
+  tasks:
+    greet:
+      job: {argv: \[echo, hello]}
+
 [bold]Examples[/bold]
-
   warrener submit plots.yaml -p day=2026-11-21 --watch
-
   warrener submit plots.yaml --params july.yaml --key plots-july
-
-  warrener submit plots.yaml --params july.yaml --key plots-july     # the same run
-
+  warrener submit plots.yaml --params july.yaml --key plots-july  # same run
   cat plots.yaml | warrener submit -
 
 With --watch the exit code is 0 when the run succeeded, and 1 when it did not. Ctrl-C stops watching, not the run.

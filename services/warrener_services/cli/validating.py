@@ -8,10 +8,10 @@ import typer
 
 _EPILOG = """\
 [bold]Examples[/bold]
-
   warrener validate plots.yaml
-
   warrener validate --schema > workflow.schema.json      # for an editor
+
+The exit code is 2 when something is wrong.
 """
 
 
