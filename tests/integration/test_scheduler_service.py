@@ -1,0 +1,305 @@
+"""The scheduler as a program: what comes and goes around it, with brokers and databases."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from desk import Hand, call
+from fleet.postgresql import PostgreSQLServer
+from warrener import topology
+from warrener.broker import Broker, Message, Queue
+from warrener.brokers.memory import MemoryBroker
+from warrener.brokers.memory_node import MemoryNode
+from warrener.brokers.rabbitmq import RabbitMQ
+from warrener.clock import SystemClock
+from warrener.errors import BrokerUnavailable, StoreUnavailable
+from warrener.ids import RunId, shard_of
+from warrener.messages import (
+    Accepted,
+    Body,
+    Events,
+    LogChunk,
+    Logs,
+    Orders,
+    RunRequest,
+    Submit,
+    decode,
+    encode,
+)  # fmt: skip
+from warrener.runs import RunState
+from warrener.signing import HEADER, ClaimKey, Keys, OrderSigner, SubmitKey
+from warrener.store import Store
+from warrener.stores import open_store
+from warrener_services.scheduler import engine
+from warrener_services.scheduler.service import SchedulerService
+from warrener_services.scheduler.tick import Rules
+
+SHARDS = 2
+KEYS = Keys(SubmitKey(b"s"), ClaimKey(b"c"), OrderSigner(Ed25519PrivateKey.from_private_bytes(b"k" * 32)))
+REAL = pytest.param("real", marks=[pytest.mark.rabbitmq, pytest.mark.postgresql])
+WITHIN_S = 30
+
+
+class Cuttable:
+    """A store or broker with a cable that a test can pull."""
+
+    def __init__(self, part: Any, error: type[Exception], *methods: str) -> None:
+        self._part, self._error, self._methods = part, error, methods
+        self.cut = False
+        self.felt = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._methods:
+            return getattr(self._part, name)
+
+        async def method(*given: Any, **named: Any) -> Any:
+            if self.cut:
+                self.felt.set()
+                raise self._error("the cable is cut")
+            return await getattr(self._part, name)(*given, **named)
+
+        return method
+
+
+class World:
+    """A broker and a database, schedulers between them, and one client."""
+
+    def __init__(self, connect: Callable[[], Broker], store_url: str) -> None:
+        self._connect, self._store_url = connect, store_url
+        self._made: list[Any] = []
+        self._numbers = itertools.count(1)
+
+    async def begin(self) -> None:
+        self.store = self.open()
+        await self.store.migrate(shards=SHARDS)
+        self.broker = self.connect()
+        self.client = await self.broker.subscribe([Queue("client", exclusive=True)], prefetch=100)
+        self.events = await self.broker.subscribe([topology.events("test", "runs")], prefetch=100)
+        self.orders = await self.broker.subscribe([topology.orders("call.demo")], prefetch=100)
+
+    def open(self) -> Store:
+        self._made.append(open_store(self._store_url))
+        return self._made[-1]
+
+    def connect(self) -> Broker:
+        self._made.append(self._connect())
+        return self._made[-1]
+
+    async def end(self) -> None:
+        for part in reversed(self._made):
+            await part.close()
+
+    @asynccontextmanager
+    async def scheduler(self, name: str = "one", **parts: Any) -> AsyncIterator[asyncio.Task[None]]:
+        rules = Rules(KEYS, SHARDS, timedelta(seconds=30), timedelta(seconds=60), Random(name))
+        fields = {"store": self.open(), "broker": self.connect(), "rules": rules, "clock": SystemClock(), **parts}
+        service = SchedulerService(**fields, name=name, shard_lease=timedelta(seconds=1))
+        task = asyncio.create_task(service.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                await task
+
+    async def send(self, key: str, body: Body, exchange: str = topology.REPORTS) -> None:
+        raw = encode(body)
+        message = Message(
+            exchange, key, body.KIND, raw, f"t{next(self._numbers)}", reply_to="client", correlation_id="c",
+            mandatory=exchange == topology.REPORTS, headers={HEADER: KEYS.submit.sign(raw)},
+        )  # fmt: skip
+        await self.broker.publish(message)
+
+    async def submit(self, key: str) -> None:
+        await self.broker.declare([topology.SUBMISSIONS])
+        workflow = {"workflow": "w", "tasks": {"a": call()}}
+        await self.send("submissions", Submit(owner="me", workflow=workflow, runs=[RunRequest(key=key)]))
+
+    async def accepted(self, *keys: str) -> dict[str, str]:
+        """Wait until these were accepted."""
+        runs: dict[str, str] = {}
+        async with asyncio.timeout(WITHIN_S):
+            while not runs.keys() >= set(keys):
+                deliveries = await self.client.take(100)
+                await self.client.settle(deliveries)
+                for delivery in deliveries:
+                    body = decode(delivery.kind, delivery.body, Accepted)
+                    runs.update({result.key: str(result.run) for result in body.results})
+        return runs
+
+    async def ordered(self, run: str) -> Any:
+        """Wait for the order of a run, and return it."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                deliveries = await self.orders.take(100)
+                await self.orders.settle(deliveries)
+                for delivery in deliveries:
+                    KEYS.signer.verifier().check(delivery.body, delivery.headers[HEADER])
+                    for order in decode(delivery.kind, delivery.body, Orders).orders:
+                        if order.run == run:
+                            return order
+
+    async def ended(self, run: str) -> str:
+        """Wait until a run is final."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                deliveries = await self.events.take(100)
+                await self.events.settle(deliveries)
+                for delivery in deliveries:
+                    for event in decode(delivery.kind, delivery.body, Events).events:
+                        if event.run == run and event.state != RunState.RUNNING:
+                            return event.state
+
+    async def work(self, key: str) -> None:
+        """Submit a run and do its work."""
+        await self.submit(key)
+        run = (await self.accepted(key))[key]
+        hand = Hand("call-a")
+        await self.send("heartbeat", hand.beat(), topology.CONTROL)
+        order = await self.ordered(run)
+        await self.send(str(shard_of(RunId(run))), hand.report(order))
+        assert await self.ended(run) == RunState.SUCCEEDED
+
+
+@pytest.fixture(params=["light", REAL])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "light":
+        node = MemoryNode()
+        world = World(lambda: MemoryBroker(node), f"sqlite:///{tmp_path / 'store.db'}")
+    else:
+        url = request.getfixturevalue("amqp_url")
+        world = World(lambda: RabbitMQ.connect(url, name="test"), request.getfixturevalue("postgresql_url"))
+    try:
+        await world.begin()
+        yield world
+    finally:
+        await world.end()
+
+
+async def test_a_run_goes_its_way(world: World) -> None:
+    async with world.scheduler():
+        await world.work("a")
+        await world.work("b")
+    assert [row.owner for row in await world.store.read(lambda tx: tx.shards.all())] == [None] * SHARDS
+
+
+@pytest.mark.parametrize("away", ["store", "broker"])
+async def test_scheduling_goes_on_when_what_was_away_is_back(world: World, away: str) -> None:
+    store = Cuttable(world.open(), StoreUnavailable, "transact", "read")
+    broker = Cuttable(world.connect(), BrokerUnavailable, "publish", "subscribe", "declare")
+    async with world.scheduler(store=store, broker=broker):
+        await world.work("before")
+        part = store if away == "store" else broker
+        part.cut = True
+        await world.submit("meanwhile")
+        await asyncio.wait_for(part.felt.wait(), WITHIN_S)
+        part.cut = False
+        if away == "store":
+            await world.accepted("meanwhile")
+        await world.work("after")
+    runs = await world.store.read(lambda tx: tx.runs.known("me", ["before", "meanwhile", "after"]))
+    assert len(runs) == 3
+
+
+async def test_a_bad_message_is_parked_and_its_neighbours_are_applied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strikes = itertools.count(1)
+
+    def fail(*_: Any) -> None:
+        next(strikes)
+        raise ZeroDivisionError("what a message")
+
+    monkeypatch.setitem(engine._SIMPLE, Logs, fail)
+    chunk = LogChunk(run="0" * 16, n=0, attempt=1, token="0" * 32, stream="stdout", offset=0, text="")
+    await world.submit("a")
+    await world.broker.declare([topology.reports(0)])
+    await world.send("0", Logs(worker="w", boot="b", chunks=[chunk]))
+    await world.submit("b")
+    async with world.scheduler():
+        runs = await world.accepted("a", "b")
+        await world.work("c")
+    (parked,) = await world.store.read(lambda tx: tx.notes.parked(10))
+    assert (parked.kind, parked.reason) == ("logs/1", "what a message")
+    assert next(strikes) >= 4
+    assert len(await world.store.read(lambda tx: tx.runs.load(list(runs.values())))) == 2
+
+
+async def owners(world: World) -> set[str | None]:
+    return {row.owner for row in await world.store.read(lambda tx: tx.shards.all())}
+
+
+async def wait_for_owner(world: World, name: str) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while await owners(world) != {name}:
+            await asyncio.sleep(0.05)  # another process's rows announce nothing
+
+
+async def test_a_second_scheduler_stands_by_and_takes_over(world: World) -> None:
+    async with world.scheduler("one"):
+        await world.work("a")
+        second = world.scheduler("two")
+        await second.__aenter__()
+        try:
+            await world.work("b")
+            assert await owners(world) == {"one"}
+        except BaseException:
+            await second.__aexit__(None, None, None)
+            raise
+    try:
+        await wait_for_owner(world, "two")
+        await world.work("c")
+    finally:
+        await second.__aexit__(None, None, None)
+
+
+async def test_the_shards_of_a_dead_scheduler_are_taken_after_the_lease(world: World) -> None:
+    store = Cuttable(world.open(), StoreUnavailable, "transact", "read")
+    async with world.scheduler("one", store=store):
+        await world.work("a")
+        store.cut = True  # it cannot give its shards up either
+    assert await owners(world) == {"one"}
+    async with world.scheduler("two"):
+        await wait_for_owner(world, "two")
+        await world.work("b")
+
+
+async def test_a_fenced_scheduler_begins_again_and_writes_nothing_meanwhile(world: World) -> None:
+    async with world.scheduler("one"):
+        await world.work("a")
+        rows = await world.store.read(lambda tx: tx.shards.all())
+        await world.store.transact(lambda tx: tx.shards.take(tx.shards.all(), "thief"))
+        await world.submit("b")
+        await wait_for_owner(world, "one")  # the thief never beats: its lease runs out
+        await world.accepted("b")
+        await world.work("c")
+        assert (
+            min(row.epoch for row in await world.store.read(lambda tx: tx.shards.all()))
+            > max(r.epoch for r in rows) + 1
+        )
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.postgresql
+@pytest.mark.parametrize("world", [REAL], indirect=True)
+async def test_a_killed_database_loses_nothing_accepted(world: World, postgresql: PostgreSQLServer) -> None:
+    async with world.scheduler():
+        await world.work("a")
+        postgresql.kill()
+        try:
+            await world.submit("b")
+        finally:
+            postgresql.start()
+        await world.accepted("b")
+        await world.work("c")
