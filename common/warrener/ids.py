@@ -17,12 +17,13 @@ RunId = NewType("RunId", str)
 WorkerName = NewType("WorkerName", str)
 """A worker's name, unique in the deployment: `[a-z0-9-]{1,64}`."""
 BootId = NewType("BootId", str)
-"""One life of a worker process."""
+"""One life of a worker process; a later one of the same worker sorts behind it."""
 
 MAX_SHARDS = 1024
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _CHANCE_BITS = 28
+_BOOT_CHANCE_BITS = 38
 _SHARD_BITS = 10
 _RUN_ID = re.compile(rf"[{_ALPHABET}]{{16}}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -57,7 +58,13 @@ def new_run_id(now: datetime, shard: int, rng: Random) -> RunId:
     """Make an id for a run of this shard."""
     milliseconds = int(now.timestamp() * 1000)
     number = (milliseconds << _SHARD_BITS | shard) << _CHANCE_BITS | rng.getrandbits(_CHANCE_BITS)
-    return RunId("".join(_ALPHABET[number >> 5 * place & 31] for place in range(15, -1, -1)))
+    return RunId(_letters(number))
+
+
+def new_boot_id(now: datetime, rng: Random) -> BootId:
+    """Make an id for a worker's new life: 42 bits of milliseconds since 1970, 38 bits of chance."""
+    number = int(now.timestamp() * 1000) << _BOOT_CHANCE_BITS | rng.getrandbits(_BOOT_CHANCE_BITS)
+    return BootId(_letters(number))
 
 
 def is_run_id(text: str) -> bool:
@@ -81,6 +88,10 @@ def shard_for(owner: str, key: str, shards: int) -> int:
 def new_token(rng: Random) -> str:
     """Make a random name of 80 bits: message ids, boot ids, idempotency keys."""
     return "".join(rng.choices(_ALPHABET, k=16))
+
+
+def _letters(number: int) -> str:
+    return "".join(_ALPHABET[number >> 5 * place & 31] for place in range(15, -1, -1))
 
 
 def is_name(text: str) -> bool:

@@ -13,7 +13,7 @@ from warrener import topology
 from warrener.broker import Broker, Delivery, Queue
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, InvalidMessage, InvalidSettings
-from warrener.ids import BootId, WorkerName, new_token
+from warrener.ids import WorkerName, new_boot_id
 from warrener.messages import Answers, Kind, RollCall, decode
 from warrener.performer import Performer
 from warrener.signing import OrderVerifier
@@ -65,7 +65,7 @@ class WorkerService:
         spool: Spool | None = None,
         load: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        boot = BootId(new_token(rng))
+        boot = new_boot_id(clock.now(), rng)
         who = Identity(WorkerName(name), boot, kind, tuple(apps), site, slots, host, member)
         self.who = who
         self.up = asyncio.Event()
@@ -207,6 +207,7 @@ class WorkerService:
         if delivery.kind == RollCall.KIND:
             self._leases.answer_roll_call()
             self._asking.again()
+            self._spooled.again()
 
     def _settled(self, work: Work) -> None:
         self._performing.settled(work)
