@@ -34,6 +34,8 @@ def output_of(ended: Ended, folder: Path, last_lines: str, redaction: Redaction,
             ended,
             last_lines,
         )
+    if ended.stopped == "not yours":  # by an earlier life of the worker, which could not forget it any more
+        _fail(Cause.LOST, "it was ended: its lease was running out, or the attempt is another's", ended, last_lines)
     if ended.stopped is not None:
         _fail(Cause.CANCELLED, f"it was stopped: {ended.stopped}", ended, last_lines)
     if ended.error is not None:

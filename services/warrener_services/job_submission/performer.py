@@ -158,7 +158,9 @@ class JobPerformer:
 
 
 def _lease_of(assignment: Assignment) -> float:
-    return float("inf") if assignment.lease_until_s is None else assignment.lease_until_s
+    if assignment.lease_until_s is None or assignment.order.on_lost != "retry":
+        return float("inf")  # no copy follows, so it runs on without its worker
+    return assignment.lease_until_s
 
 
 def _read_note(note: str) -> dict[str, Json] | None:

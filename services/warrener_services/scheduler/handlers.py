@@ -156,6 +156,9 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
             }
         )
     row.started_at = started_at
+    if report.cause is Cause.LOST and row.state in HELD and policy_of(row.policy).on_lost == "retry":
+        tick.make_ready(row, Move.PLACE_ANEW)  # its lease ran out there before it did here
+        return
     fail(tick, row, report.cause or Cause.ERROR, _storable(report.message), report.exit_code)
 
 
@@ -225,20 +228,22 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
         tick.out.extend(beat.worker, beat.boot, beat.seq, extended)
     if beat.whole and beat.seq <= FIRST_BEATS:
         _miss(tick, beat)
+    if beat.state == "leaving" and not beat.attempts:
+        _take_back(tick, beat)
 
 
 def _miss(tick: Tick, beat: Heartbeat) -> None:
     """Give up what an earlier life of this worker held and this one did not take back: nobody works on it."""
     listed = {held.task for held in beat.attempts}
     for row in list(tick.book.in_flight.values()):
-        if row.worker != beat.worker or row.boot in (None, beat.boot) or row.ref in listed:
+        if row.worker != beat.worker or row.boot is None or row.ref in listed:
+            continue
+        if row.boot >= beat.boot:  # this heartbeat is the late one
             continue
         if row.state is State.CANCELLING:
             tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
         elif row.state in HELD and policy_of(row.policy).on_lost == "retry":
             tick.make_ready(row, Move.PLACE_ANEW)
-    if beat.state == "leaving" and not beat.attempts:
-        _take_back(tick, beat)
 
 
 def _take_back(tick: Tick, beat: Heartbeat) -> None:
