@@ -81,6 +81,13 @@ class SpooledReports:
             self._received.append(ref)
             self._to_keep.set()
 
+    def again(self) -> None:
+        """Send everything now: a scheduler has just started, and perhaps nobody listened before."""
+        now_s = asyncio.get_running_loop().time()
+        for entry in self._entries.values():
+            entry.due_s = min(entry.due_s, now_s)
+        self._to_send.set()
+
     async def drain(self) -> None:
         """Wait until every report is in the spool and was handed to the broker once, or has its receipt."""
         while self._unwritten or self._received or any(entry.tries == 0 for entry in self._entries.values()):
