@@ -198,7 +198,8 @@ class MemorySubscription:
             await waiting
         except asyncio.CancelledError:
             if waiting.cancelled():
-                self._waiting.remove(waiting)
+                if waiting in self._waiting:  # else it was passed over by a waker meanwhile
+                    self._waiting.remove(waiting)
             else:
                 self._pass_on()  # it was woken for a message that somebody else should have now
             raise
