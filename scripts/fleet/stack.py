@@ -103,6 +103,10 @@ class Fleet:
         log = self.folder / f"{name}.log"
         self._programs[name] = Process.start(name, command, log=log, env={**self.settings, **own})
 
+    def command(self, name: str) -> Sequence[str]:
+        """Return what a program was started with."""
+        return self._commands[name]
+
     def again(self, name: str) -> None:
         """Start a program anew that ended or was killed, as it was started before."""
         self.run(name, self._commands[name])
@@ -123,6 +127,10 @@ class Fleet:
     def wait_until(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait for what a program brings about; FleetError, with the end of its log, if it ends instead."""
         self._programs[name].wait_until(ready)
+
+    def returncode(self, name: str) -> int | None:
+        """Return how a program ended; None while it runs."""
+        return self._programs[name].returncode
 
     def pid(self, name: str) -> int:
         return self._programs[name].pid
