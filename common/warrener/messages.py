@@ -359,7 +359,7 @@ class Event(Part):
 
 
 class Events(Body):
-    """What happened, in order within each run. Routing key `runs` or `tasks`. At least once: one may come twice."""
+    """What happened. Routing key `runs` or `tasks`. One may come twice, or after a later one: a final state stands."""
 
     KIND = "events/1"
     kind: Literal["events/1"] = "events/1"

@@ -329,6 +329,15 @@ def test_a_late_report_is_evidence(desk: Desk, worker: Hand) -> None:
     assert desk.task(run).state in (State.READY, State.ORDERED)
 
 
+def test_a_strangers_word_on_a_past_attempt_is_not_kept(desk: Desk, worker: Hand) -> None:
+    run = desk.submit({"a": job()})
+    grant = desk.grant(worker, desk.take_order())
+    desk.wait(seconds=36)
+    desk.deliver(worker.report(grant.model_copy(update={"token": "0" * 32})))
+    assert [receipt.applied for receipt in worker.receipts] == [False]
+    assert desk.strays(run) == []
+
+
 def test_success_after_the_task_was_given_up_is_evidence(desk: Desk, worker: Hand) -> None:
     run = desk.submit({"a": job(on_lost="fail")})
     grant = desk.grant(worker, desk.take_order())

@@ -181,8 +181,17 @@ def _judge_unknown(tick: Tick, message: Reports, reports: list[Report]) -> None:
         row = tick.recent(report.task) or rows.get(report.task)
         duplicate = row is not None and _was_applied(row, report)
         _receipt(tick, message, report, applied=duplicate)
-        if not duplicate:
+        if not duplicate and _was_ours(tick, row, message, report):
             _stray(tick, message, report, "its attempt is over", receipt=False)
+
+
+def _was_ours(tick: Tick, row: TaskRow | None, message: Reports, report: Report) -> bool:
+    """Tell whether the reporter held this attempt once: only then is its word evidence, and worth keeping."""
+    if row is None:
+        return False
+    keys = tick.rules.keys.claims
+    held = same_token(report.token, keys.token(report.ref, message.worker, message.boot))
+    return held or same_token(report.token, keys.direct_token(report.ref, row.lane.removeprefix("call.")))
 
 
 def _was_applied(row: TaskRow, report: Report) -> bool:
