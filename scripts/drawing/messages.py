@@ -56,7 +56,7 @@ _WAYS = (
     _Way("members", topology.CONTROL, "member", topology.control("{who}", "member"), "gossip", (messages.Members,),
          "What gossip says about the members of the pool."),
     _Way("run-events", topology.EVENTS, "runs", topology.events("{who}", "runs"), "scheduler", (messages.Events,),
-         "A run changed its state. Kept in the outbox until confirmed: at least once, in order within a run."),
+         "A run changed its state. Kept in the outbox until confirmed: at least once."),
     _Way("task-events", topology.EVENTS, "tasks", topology.events("{who}", "tasks"), "scheduler", (messages.Events,),
          "A task changed its state. Sent once: one may be missing."),
 )  # fmt: skip

@@ -37,4 +37,4 @@ def test_a_client_without_warrener_submits_a_run_and_hears_of_its_end(fleet: Fle
     assert told.returncode == 0, told.stderr
     answer, *states = told.stdout.splitlines()
     assert "'run': " in answer
-    assert states == ["running", "succeeded"]
+    assert states[-1] == "succeeded"
