@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from desk import ORDER_TIMEOUT, Desk, Hand, call, job
 from warrener.errors import Cause, Fenced
@@ -839,3 +840,17 @@ def test_many_ready_tasks_stay_in_the_store(desk: Desk) -> None:
     for _ in range(10):
         desk.deliver()
     assert len(desk.orders) == 6_000
+
+
+def test_a_row_that_nothing_can_be_done_with_is_left_aside(desk: Desk, worker: Hand) -> None:
+    bad = desk.submit({"a": job(retry={"count": 1, "delay": "1s"})})
+    desk.deliver(worker.report(desk.grant(worker, desk.take_order()), Outcome.FAILED, cause=Cause.EXIT))
+    good = desk.submit({"a": job(retry={"count": 1, "delay": "1s"})})
+    desk.deliver(worker.report(desk.grant(worker, desk.take_order()), Outcome.FAILED, cause=Cause.EXIT))
+    desk.do(lambda tx: tx.tasks._connection.exec_driver_sql(f"UPDATE tasks SET policy = 'broken' WHERE run = '{bad}'"))
+    with pytest.raises(ValidationError):
+        desk.wait(seconds=3)
+    assert desk.engine.blame() == (bad, 0)
+    desk.own()
+    desk.wait(seconds=3)
+    assert (desk.task(bad).state, desk.task(good).state) == (State.WAITING, State.ORDERED)

@@ -7,7 +7,7 @@ and what can be learned again: workers, rates, leases. After any doubt it is thr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -52,6 +52,7 @@ class Book:
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # slots by worker, claimed or meant for it
     sites: dict[RunId, str] = field(default_factory=dict)
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
+    aside: set[Hashable] = field(default_factory=set)  # rows that nothing can be done with, until the next start
     defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself
     ticked_at: datetime | None = None

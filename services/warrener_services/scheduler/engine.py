@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -36,6 +37,8 @@ from .successors import follow
 from .tick import Rules, Tick
 from .timers import on_due
 from .window import CAPACITY, Window
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +73,7 @@ class Engine:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._tick: Tick | None = None
         self.book = Book()
 
     def load(self, tx: Transaction, epochs: Mapping[int, int], now: datetime) -> list[Message]:
@@ -79,7 +83,8 @@ class Engine:
         have heard nothing for a while, and their reports may lie in our queue.
         """
         fleet = self.book.fleet
-        self.book = Book(epochs=epochs, fleet=fleet, look_at=now, sites=tx.runs.sites(epochs))
+        aside = self.book.aside
+        self.book = Book(epochs=epochs, fleet=fleet, aside=aside, look_at=now, sites=tx.runs.sites(epochs))
         for row in tx.tasks.in_flight(epochs):
             self.book.enter(row)
             if row.state in HELD or (row.state is State.CANCELLING and row.boot is not None):
@@ -105,7 +110,7 @@ class Engine:
 
         Without `look`, only what was delivered is handled: a message is not to blame for what the store holds.
         """
-        tick = Tick(self.book, self._rules, tx, now)
+        tick = self._tick = Tick(self.book, self._rules, tx, now)
         self._refill(tick)
         for delivery, body in self._fresh(tick, deliveries):
             self._handle(tick, delivery, body)
@@ -178,18 +183,38 @@ class Engine:
             return False
         book.look_at = tick.now + LOOK_EVERY
         accepted = tick.tx.runs.accepted(book.epochs, _LIMIT)
-        take_up(tick, accepted)
+        for run, definition in self._each(tick, accepted, lambda found: found[0].id):
+            take_up(tick, run, definition)
         wanted = tick.tx.notes.intents(book.epochs, _LIMIT)
-        for intent in wanted:
+        for intent in self._each(tick, wanted, lambda intent: (intent.run, intent.id)):
             intents.on_intent(tick, intent)
-        tick.tx.notes.done([intent.id for intent in wanted])
+            tick.tx.notes.done([intent.id])
         due = tick.tx.tasks.due(book.epochs, tick.now, _LIMIT)
-        for row in due:
+        for row in self._each(tick, due, lambda row: row.ref):
             on_due(tick, row)
         more = _LIMIT in (len(accepted), len(wanted), len(due))
         if more:
             book.look_at = tick.now
         return more
+
+    def _each(self, tick: Tick, items: Sequence[T], name: Callable[[T], Hashable]) -> Iterator[T]:
+        """Go through what was found, without what was left aside; note what is being done."""
+        for item in items:
+            if name(item) not in self.book.aside:
+                tick.doing = name(item)
+                yield item
+        tick.doing = None
+
+    def blame(self) -> Hashable | None:
+        """After a tick that raised: leave aside the row that it was busy with, and return its name, if it was one.
+
+        A row that nothing can be done with must not stop the others. It is tried again after the next start.
+        """
+        tick, self._tick = self._tick, None
+        if tick is None or tick.doing is None:
+            return None
+        self.book.aside.add(tick.doing)
+        return tick.doing
 
 
 def _name_of(delivery: Delivery) -> str:

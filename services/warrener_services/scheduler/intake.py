@@ -7,7 +7,6 @@ in one tick; a run of a shard that is not ours stays `accepted` until its owner 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -75,19 +74,18 @@ def _known(tick: Tick, message: Submit) -> dict[str, RunRow]:
     return {key: tick.fresh_run(loaded[run]) for key, run in ids.items()} | tick.new_runs_of(message.owner, keys)
 
 
-def take_up(tick: Tick, accepted: Sequence[tuple[RunRow, str]]) -> None:
-    """Expand runs that others accepted."""
-    for loaded, text in accepted:
-        run = tick.fresh_run(loaded)
-        if run.state != RunState.ACCEPTED:
-            continue  # cancelled since, in this very tick
-        try:
-            plan = _parsed(text).plan(json.loads(run.params), run=facts_of(run))
-        except InvalidWorkflow as error:  # accepted by a program of another version than ours
-            log.error("cannot expand an accepted run", run=run.id, reason=str(error))
-            tick.refuse_run(run)
-        else:
-            expand(tick, run, plan)
+def take_up(tick: Tick, loaded: RunRow, text: str) -> None:
+    """Expand a run that somebody else accepted; `text` is its definition."""
+    run = tick.fresh_run(loaded)
+    if run.state != RunState.ACCEPTED:
+        return  # cancelled since, in this very tick
+    try:
+        plan = _parsed(text).plan(json.loads(run.params), run=facts_of(run))
+    except InvalidWorkflow as error:  # accepted by a program of another version than ours
+        log.error("cannot expand an accepted run", run=run.id, reason=str(error))
+        tick.refuse_run(run)
+    else:
+        expand(tick, run, plan)
 
 
 def expand(tick: Tick, run: RunRow, plan: Plan) -> None:

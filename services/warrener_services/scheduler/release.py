@@ -50,6 +50,9 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         row = window.pop() if free > 0 else None
         if row is None:
             break
+        if row.ref in tick.book.aside:
+            continue
+        tick.doing = row.ref
         site = _site(tick, row)
         if row.weight == 1 and (site is None or sites == {site}):
             _order(tick, row, None)
@@ -61,6 +64,7 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
             continue
         _order(tick, row, WorkerName(place.worker))
         _send(tick, [row], f"worker.{place.worker}")
+    tick.doing = None
     window.put_back(passed_over)
     for bundle in _bundles(shared, load, len(workers)):
         _send(tick, bundle, lane)
@@ -75,6 +79,7 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
 
 
 def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:
+    policy_of(row.policy)  # raises here, where the row is known, if the store has nonsense
     due_at = tick.now + tick.rules.order_timeout
     tick.move(
         row, Move.ORDER, attempt=row.attempt + 1, worker=worker, boot=None, ordered_at=tick.now, started_at=None,

@@ -176,6 +176,11 @@ class SchedulerService:
         except (Unavailable, Fenced):
             raise
         except Exception as error:
+            if (culprit := self._engine.blame()) is not None:
+                log.exception("cannot do what is due; leaving it aside until the next start", row=str(culprit))
+                await self._load()
+                await self._handle(deliveries, emitter)
+                return
             log.exception("a tick failed; trying its messages one by one", messages=len(deliveries))
             if not deliveries:
                 raise StoreUnavailable(f"the scheduler's own round failed: {_sentence(error)}") from error

@@ -9,7 +9,7 @@ collected and leaves after the commit. When it raises, the transaction is undone
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -59,6 +59,7 @@ class Tick:
         self.book, self.rules, self.tx, self.now = book, rules, tx, now
         self.out = Outgoing(rules, now)
         self.finished: list[TaskRow] = []
+        self.doing: Hashable | None = None  # the row of the store that is being looked at
         self.logs: list[LogPiece] = []
         self.strays: list[Stray] = []
         self.parked: list[ParkedMessage] = []
