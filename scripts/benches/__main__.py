@@ -9,12 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from warrener.runtime.logs import configure_logs
+
 from .measures import MEASURES
 from .places import place
 
 
 def main() -> int:
     options = _options()
+    configure_logs("warning")
     with tempfile.TemporaryDirectory(prefix="warrener-bench-") as folder:
         figures = asyncio.run(_measure(options, Path(folder)))
     print(json.dumps({"bench": options.name, "on": options.on, **figures}))

@@ -72,9 +72,11 @@ class Place:
 async def place(where: str, folder: Path) -> AsyncIterator[Place]:
     """Bring a deployment up and wait until a task has run on it."""
     if where == "embedded":
-        async with embedded(folder / "state", slots=SLOTS, apps=[worker]) as running:
-            async with _client(running.broker, running.settings, []) as client:
-                yield client
+        async with (
+            embedded(folder / "state", slots=SLOTS, apps=[worker]) as running,
+            _client(running.broker, running.settings, []) as client,
+        ):
+            yield client
         return
     fleet = Fleet(folder, settings={"WARRENER_SLOTS": str(SLOTS)})
     await asyncio.to_thread(fleet.__enter__)

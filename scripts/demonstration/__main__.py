@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ def main() -> int:
     begun = time.monotonic()
     place = CHECKOUT / ".warrener" / "demo"
     place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place / "results", ignore_errors=True)
     deployment = _fleet if "--fleet" in sys.argv[1:] else _embedded
     try:
         with deployment(place) as settings:
@@ -48,7 +50,11 @@ def _show(settings: Mapping[str, str]) -> int:
 def _embedded(place: Path) -> Iterator[Mapping[str, str]]:
     """Run `warrener up`, everything in one process."""
     with tempfile.TemporaryDirectory(prefix="warrener-demo-") as state:
-        settings = {"WARRENER_STATE": state, "WARRENER_STAGE_ROOTS": str(place), "WARRENER_SITE_ROOT": str(place / "site")}
+        settings = {
+            "WARRENER_STATE": state,
+            "WARRENER_STAGE_ROOTS": str(place),
+            "WARRENER_SITE_ROOT": str(place / "site"),
+        }
         up = Process.start("warrener up", [*WARRENER, "up"], log=place / "up.log", env=settings, cwd=place)
         try:
             socket = Path(state) / "gateway.sock"
@@ -66,13 +72,15 @@ def _fleet(place: Path) -> Iterator[Mapping[str, str]]:
 
     settings = {"WARRENER_STAGE_ROOTS": str(place), "WARRENER_SITE_ROOT": str(place / "site")}
     print("Bringing up RabbitMQ, PostgreSQL and four Serf agents, each private to this demonstration")
-    with tempfile.TemporaryDirectory(prefix="warrener-fleet-") as folder:
-        with Fleet(Path(folder), with_serf=True, settings=settings) as fleet:
-            print(f"Starting {', '.join(SERVICES)}")
-            fleet.start()
-            socket = fleet.state / "gateway.sock"
-            fleet.wait_until("gateway", socket.exists)
-            yield fleet.settings
+    with (
+        tempfile.TemporaryDirectory(prefix="warrener-fleet-") as folder,
+        Fleet(Path(folder), with_serf=True, settings=settings) as fleet,
+    ):
+        print(f"Starting {', '.join(SERVICES)}")
+        fleet.start()
+        socket = fleet.state / "gateway.sock"
+        fleet.wait_until("gateway", socket.exists)
+        yield fleet.settings
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from random import Random
 
 from warrener.broker import Broker
 from warrener.brokers import open_broker
+from warrener.runtime.logs import configure_logs
 from warrener.settings import Settings
 from warrener.signing import read_submit_key
 
@@ -26,6 +27,7 @@ from .load import Shape
 
 def main() -> int:
     options = _options()
+    configure_logs("warning")
     begun = time.monotonic()
     books = asyncio.run(_run(options))
     summary = books.summary(time.monotonic() - begun)

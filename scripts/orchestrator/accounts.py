@@ -75,4 +75,4 @@ class Books:
 
 
 def _one(values: set[str]) -> str:
-    return sorted(values)[0]
+    return min(values)

@@ -39,7 +39,7 @@ async def storm_on(where: str, folder: Path, *, kills: int, seed: int, rate: flo
     begun = time.monotonic()
     await asyncio.to_thread(place.__enter__)
     try:
-        ways, strikes, load = (Random(f"{what} {seed}") for what in ("ways", "strikes", "load"))  # noqa: S311 - chance
+        ways, strikes, load = (Random(f"{what} {seed}") for what in ("ways", "strikes", "load"))
         async with traffic_on(place, folder, ways) as traffic:
             storm = Storm(place, traffic, strikes)
             await _carry_through(storm, kills, load, rate)
