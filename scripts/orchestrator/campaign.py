@@ -24,11 +24,12 @@ async def campaign(orchestrator: Orchestrator, shape: Shape, *, rate: float, tim
     """Carry a load through; returns when every accepted run has ended, or the time is over."""
     books = Books()
     definition, load = workflow(shape.ledger), list(requests(shape, rng))
-    listening = asyncio.create_task(_listen(orchestrator, books))
+    heard = asyncio.Event()
+    listening = asyncio.create_task(_listen(orchestrator, books, heard))
     try:
         async with asyncio.timeout(timeout_s):
             await _submit(orchestrator, definition, load, books, rate)
-            await _until_ended(orchestrator, definition, load, books)
+            await _until_ended(orchestrator, definition, load, books, heard)
     except TimeoutError:
         pass  # what is open by now is lost; the books say so
     finally:
@@ -61,7 +62,7 @@ async def _one(orchestrator: Orchestrator, definition: dict[str, Any], request: 
 
 
 async def _until_ended(
-    orchestrator: Orchestrator, definition: dict[str, Any], load: list[Request], books: Books
+    orchestrator: Orchestrator, definition: dict[str, Any], load: list[Request], books: Books, heard: asyncio.Event
 ) -> None:
     """Wait for the events; now and then ask for the state of what is still open, by submitting it again."""
     by_key = {request.run.key: request.run for request in load}
@@ -69,14 +70,16 @@ async def _until_ended(
         with suppress(TimeoutError):
             async with asyncio.timeout(ASK_EVERY_S):
                 while books.open_keys():
-                    await asyncio.sleep(0.1)
+                    await heard.wait()
+                    heard.clear()
         if still_open := books.open_keys():
             for answer in await orchestrator.submit(definition, [by_key[key] for key in still_open[:200]]):
                 if answer.run is not None:
                     books.accepted(answer.key, answer.run, answer.state)
 
 
-async def _listen(orchestrator: Orchestrator, books: Books) -> None:
+async def _listen(orchestrator: Orchestrator, books: Books, heard: asyncio.Event) -> None:
     while True:
         event = await orchestrator.heard.get()
         books.seen(event.key, event.state)
+        heard.set()
