@@ -46,7 +46,9 @@ LOOK_EVERY = timedelta(seconds=1)
 """How often the store is looked into without being told to."""
 
 _LIMIT = 500
-_RECORDED = (Submit, CancelRuns, Reports)
+_RECORDED = (CancelRuns, Reports)
+"""What the inbox remembers. A submission is remembered by its runs' keys: come again, it is answered again."""
+
 _KINDS: tuple[type[Body], ...] = (Submit, CancelRuns, Claims, Reports, Logs, Heartbeat, Members, Wake)
 
 _SIMPLE: Mapping[type[Body], Callable[..., None]] = {
