@@ -27,10 +27,15 @@ def main() -> int:
             steps += result.steps
             if result.violation is not None:
                 failed.append(result)
+                _say(
+                    f"seed {result.seed}: {result.violation}\n    replay: scripts/simulate --seed {result.seed}",
+                    flush=True,
+                )
                 if options.stop_at and len(failed) >= options.stop_at:
                     pool.shutdown(cancel_futures=True)
                     break
-    time.monotonic() - begun_s
+    took_s = time.monotonic() - begun_s
+    _say(f"{len(seeds)} seeds from {options.first}, {steps:,} steps in {took_s:.0f} s: {len(failed)} violations")
     return 1 if failed else 0
 
 
@@ -43,6 +48,10 @@ def _simulate(part: tuple[range, str | None]) -> list[Result]:
 def _replay(options: argparse.Namespace) -> int:
     with mutated(options.mutation):
         result = World(options.seed, show=options.trace).run()
+    _say(
+        f"seed {result.seed}: {result.violation or 'no violation'}; {result.steps:,} steps, {result.virtual_s:.0f} s of"
+        f" virtual time, {result.lives} lives, {result.runs} runs, trace {result.digest}"
+    )
     return 1 if result.violation else 0
 
 
@@ -59,6 +68,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stop-at", type=int, default=0, help="stop after this many violations (default: never)")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break a rule on purpose, to see that it is found")
     return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
