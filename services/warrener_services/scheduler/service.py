@@ -68,7 +68,8 @@ class SchedulerService:
                 except* (Unavailable, Fenced) as group:
                     for error in group.exceptions:
                         log.warning("scheduling stopped; beginning again from the store", reason=_sentence(error))
-                    await asyncio.sleep(_AGAIN_S)
+                # Not within `except*`: it would wrap a cancellation into a group.
+                await asyncio.sleep(_AGAIN_S)
         finally:
             await self._let_go()
 
