@@ -27,10 +27,7 @@ def main() -> int:
             steps += result.steps
             if result.violation is not None:
                 failed.append(result)
-                _say(
-                    f"seed {result.seed}: {result.violation}\n    replay: scripts/simulate --seed {result.seed}",
-                    flush=True,
-                )
+                _say(f"seed {result.seed}: {result.violation}\n    replay: scripts/simulate --seed {result.seed}")
                 if options.stop_at and len(failed) >= options.stop_at:
                     pool.shutdown(cancel_futures=True)
                     break
