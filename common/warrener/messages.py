@@ -291,6 +291,13 @@ class Held(AttemptPart):
     token: Token
 
 
+class EndedLife(AttemptPart):
+    """A boot of a worker that is over, proved by the token of some attempt that it was granted."""
+
+    boot: BootText
+    token: Token
+
+
 class Heartbeat(Body):
     """A worker is alive, and holds these attempts. To all schedulers; each answers for its own shards."""
 
@@ -311,8 +318,8 @@ class Heartbeat(Body):
     state: Literal["up", "draining", "leaving"] = "up"
     """`leaving` is the last heartbeat of a worker that stops as planned."""
     attempts: list[Held] = []
-    whole: bool = False
-    """Whether these are all: what an earlier boot of this worker held and is not here, nobody works on any more."""
+    ended: list[EndedLife] = []
+    """Lives of this worker that are over. What they held and `attempts` does not list, nobody works on any more."""
 
 
 # ── between the other programs ───────────────────────────────────────────────────────────────────────────────────

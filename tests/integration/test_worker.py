@@ -694,8 +694,8 @@ async def test_a_claimed_attempt_leaves_a_file_until_its_receipt(tmp_path: Path)
     async with Life(owner, performer, site, spool=FolderSpool(folder)):
         await granted(owner)
         report = await owner.report()
-        assert [path.name for path in folder.iterdir()] == [f"{report.run}-0-1.json"]
+        assert [path.name for path in folder.glob("*.json")] == [f"{report.run}-0-1.json"]
         await owner.receive(report)
         await performer.until(lambda: bool(performer.forgotten))
-        assert not list(folder.iterdir())
+        assert not list(folder.glob("*.json"))
     await owner.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from desk import Desk, Hand, call, job
-from warrener.messages import Grant, Heartbeat, Kind
+from warrener.messages import EndedLife, Grant, Heartbeat, Kind
 from warrener.states import State
 
 
@@ -27,8 +27,9 @@ def running(desk: Desk, hand: Hand) -> tuple[str, Grant]:
     return run, hand.grants[-1]
 
 
-def first_beat(hand: Hand, *held: Grant) -> Heartbeat:
-    return hand.beat(*held).model_copy(update={"seq": 1, "whole": True})
+def first_beat(hand: Hand, *held: Grant, proof: Grant, boot: str) -> Heartbeat:
+    life = EndedLife(run=proof.run, n=proof.n, attempt=proof.attempt, boot=boot, token=proof.token)
+    return hand.beat(*held).model_copy(update={"seq": 1, "ended": [life]})
 
 
 def test_what_the_earlier_life_held_and_the_new_one_did_not_take_back_is_placed_anew_at_once(desk: Desk) -> None:
@@ -36,12 +37,12 @@ def test_what_the_earlier_life_held_and_the_new_one_did_not_take_back_is_placed_
     desk.hire(old)
     lost, _ = running(desk, old)
     kept, grant = running(desk, old)
-    desk.deliver(first_beat(new, grant))
+    desk.deliver(first_beat(new, grant, proof=grant, boot="b1"))
     assert (desk.task(lost).attempt, desk.task(lost).tries) == (2, 0)
     assert (desk.task(kept).state, desk.task(kept).attempt) == (State.RUNNING, 1)
 
 
-def test_a_heartbeat_that_does_not_list_all_gives_up_nothing(desk: Desk) -> None:
+def test_a_heartbeat_that_ends_no_life_gives_up_nothing(desk: Desk) -> None:
     old, new = Hand("job-a", Kind.JOB, boot="b1"), Hand("job-a", Kind.JOB, boot="b2")
     desk.hire(old)
     run, _ = running(desk, old)
@@ -49,12 +50,36 @@ def test_a_heartbeat_that_does_not_list_all_gives_up_nothing(desk: Desk) -> None
     assert (desk.task(run).state, desk.task(run).attempt) == (State.RUNNING, 1)
 
 
-def test_the_late_heartbeat_of_an_earlier_life_gives_up_nothing(desk: Desk) -> None:
+def test_the_word_of_an_earlier_life_does_not_end_a_later_one(desk: Desk) -> None:
     old, new = Hand("job-a", Kind.JOB, boot="b1"), Hand("job-a", Kind.JOB, boot="b2")
-    desk.hire(old, new)
+    desk.hire(old)
+    _, proof = running(desk, old)
+    desk.hire(new)
     run, _ = running(desk, new)
-    desk.deliver(first_beat(old))
+    desk.deliver(first_beat(old, proof=proof, boot="b1"))
     assert (desk.task(run).state, desk.task(run).attempt) == (State.RUNNING, 1)
+
+
+@pytest.mark.parametrize("thief", ["job-a", "job-z"])
+def test_a_life_is_not_ended_by_whoever_says_so(desk: Desk, thief: str) -> None:
+    old, other = Hand("job-a", Kind.JOB, boot="b1"), Hand("job-z", Kind.JOB, boot="b9")
+    desk.hire(old)
+    run, _ = running(desk, old)
+    desk.hire(other)
+    _, own = running(desk, other)
+    liar = Hand(thief, Kind.JOB, boot="b7")
+    desk.deliver(first_beat(liar, proof=own, boot="b1"))
+    assert (desk.task(run).state, desk.task(run).attempt) == (State.RUNNING, 1)
+
+
+def test_what_a_stopping_worker_could_not_finish_is_placed_anew_at_once(desk: Desk) -> None:
+    old, other = Hand("job-a", Kind.JOB, boot="b1"), Hand("job-b", Kind.JOB, boot="b2")
+    desk.hire(old)
+    run, grant = running(desk, old)
+    desk.hire(other)
+    last = first_beat(old, proof=grant, boot="b1").model_copy(update={"state": "leaving"})
+    desk.deliver(last)
+    assert (desk.task(run).state, desk.task(run).attempt, desk.task(run).tries) == (State.ORDERED, 2, 0)
 
 
 def test_orders_that_went_with_their_broker_are_placed_anew_at_once(desk: Desk) -> None:

@@ -14,10 +14,11 @@ import structlog
 
 from warrener.clock import Clock
 from warrener.ids import AttemptRef
-from warrener.messages import Extension, Heartbeat, Held
+from warrener.messages import EndedLife, Extension, Heartbeat, Held
 from warrener.performer import Performer
 from warrener.topology import CONTROL
 from warrener.worker.identity import Identity
+from warrener.worker.lives import TOLD_BEATS, Lives
 from warrener.worker.post import Post
 from warrener.worker.work import Work
 
@@ -47,6 +48,7 @@ class Leases:
         free: Callable[[], int],
         load: Callable[[], float],
         spooled: Callable[[], Iterable[Held]],
+        lives: Lives,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._who = who
@@ -57,6 +59,7 @@ class Leases:
         self._free = free
         self._load = load
         self._spooled = spooled
+        self._lives = lives
         self._spawn = spawn
         self._seq = 0
         self._sent_s: dict[int, float] = {}
@@ -72,6 +75,8 @@ class Leases:
     def hold(self, work: Work) -> None:
         """Keep an attempt's lease from now on."""
         self.held[work.ref] = work
+        if self._lives.unproved and work.assignment.boot == self._who.boot:
+            self._spawn(self._lives.prove(work.ref, work.assignment.token))
         self._nudged.set()
         self._changed.set()
 
@@ -123,12 +128,15 @@ class Leases:
         self._last_s = self._clock.boot_s()
         attempts = self._attempts()
         arrived = True
-        whole = self.knows_all and len(attempts) <= HELD_PER_HEARTBEAT
+        told = self.knows_all and len(attempts) <= HELD_PER_HEARTBEAT
+        ended = self._lives.ended(leaving=self.state == "leaving") if told else []
         for start in range(0, max(len(attempts), 1), HELD_PER_HEARTBEAT):
-            arrived = await self._send(attempts[start : start + HELD_PER_HEARTBEAT], whole=whole) and arrived
+            arrived = await self._send(attempts[start : start + HELD_PER_HEARTBEAT], ended) and arrived
+        if ended and self._seq >= TOLD_BEATS:
+            await self._lives.forget_earlier()
         return arrived
 
-    async def _send(self, attempts: list[Held], *, whole: bool) -> bool:
+    async def _send(self, attempts: list[Held], ended: list[EndedLife]) -> bool:
         self._seq += 1
         self._sent_s[self._seq] = self._clock.boot_s()
         while len(self._sent_s) > _KNOWN_HEARTBEATS:
@@ -137,7 +145,7 @@ class Leases:
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
             site=who.site.name, host=who.host, member=who.member, slots=who.slots,
-            free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts, whole=whole,
+            free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts, ended=ended,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._interval_s()):

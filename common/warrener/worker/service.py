@@ -22,6 +22,7 @@ from warrener.worker.claims import Asking
 from warrener.worker.direct import DirectReports
 from warrener.worker.identity import Identity
 from warrener.worker.leases import Leases
+from warrener.worker.lives import Lives
 from warrener.worker.orders import Intake
 from warrener.worker.performing import Performing
 from warrener.worker.post import Post
@@ -78,11 +79,13 @@ class WorkerService:
         self._post = Post(broker, rng)
         self._slots = Slots(slots)
         self._printer = Printer(who, self._post)
-        self._spooled = SpooledReports(who, self._post, spool or FolderSpool(site.spool(who.name)), performer, rng)
+        kept = spool or FolderSpool(site.spool(who.name))
+        self._lives = Lives(who, kept)
+        self._spooled = SpooledReports(who, self._post, kept, performer, rng)
         self._asking = Asking(who, self._post, clock, self._spawn)
         self._leases = Leases(
             who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.free, load=load,
-            spooled=self._spooled.held, spawn=self._spawn,
+            spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
         )  # fmt: skip
         self._intake = Intake(
             who, broker, self._post, verifier=verifier, clock=clock, rng=rng, slots=self._slots, spawn=self._spawn,
@@ -117,6 +120,7 @@ class WorkerService:
         who = self.who
         log.info("worker starts", worker=who.name, boot=who.boot, kind=str(who.kind), slots=who.slots)
         try:
+            await self._lives.load()
             await self._spooled.load()
         except OSError as error:
             raise InvalidSettings(

@@ -17,8 +17,8 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
-from warrener.ids import AttemptRef
-from warrener.messages import BootText, Part, Report, WorkerText
+from warrener.ids import AttemptRef, BootId
+from warrener.messages import BootText, EndedLife, Part, Report, WorkerText
 
 log = structlog.get_logger("warrener.worker")
 
@@ -50,12 +50,25 @@ class Spool(Protocol):
         """Forget these; one that is not there is no error."""
         ...
 
+    async def lives(self) -> Sequence[EndedLife]:
+        """Return the proofs of lives that are kept (see `warrener.worker.lives`)."""
+        ...
+
+    async def keep_life(self, life: EndedLife) -> None:
+        """Keep the proof of a life; a crash of the host may lose it."""
+        ...
+
+    async def forget_lives(self, boots: Sequence[BootId]) -> None:
+        """Forget the proofs of these lives."""
+        ...
+
 
 class MemorySpool:
     """A spool for tests and the simulation: it lives as long as whoever holds it, through the crashes of workers."""
 
     def __init__(self) -> None:
         self.entries: dict[AttemptRef, Spooled] = {}
+        self.proofs: dict[BootId, EndedLife] = {}
 
     async def load(self) -> Sequence[Spooled]:
         return list(self.entries.values())
@@ -66,6 +79,16 @@ class MemorySpool:
     async def drop(self, refs: Sequence[AttemptRef]) -> None:
         for ref in refs:
             self.entries.pop(ref, None)
+
+    async def lives(self) -> Sequence[EndedLife]:
+        return list(self.proofs.values())
+
+    async def keep_life(self, life: EndedLife) -> None:
+        self.proofs[life.boot] = life
+
+    async def forget_lives(self, boots: Sequence[BootId]) -> None:
+        for boot in boots:
+            self.proofs.pop(boot, None)
 
 
 class FolderSpool:
@@ -83,6 +106,36 @@ class FolderSpool:
 
     async def drop(self, refs: Sequence[AttemptRef]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._drop, refs)
+
+    async def lives(self) -> Sequence[EndedLife]:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._lives)
+
+    async def keep_life(self, life: EndedLife) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._keep_life, life)
+
+    async def forget_lives(self, boots: Sequence[BootId]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._forget_lives, boots)
+
+    def _lives(self) -> list[EndedLife]:
+        found = []
+        for path in sorted((self._folder / "lives").glob("*.json")):
+            try:
+                found.append(EndedLife.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError):  # a proof that is none proves nothing; leases end what it held
+                path.unlink(missing_ok=True)
+        return found
+
+    def _keep_life(self, life: EndedLife) -> None:
+        folder = self._folder / "lives"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = folder / f".{life.boot}.draft"
+        draft.touch(mode=0o600)
+        draft.write_text(life.model_dump_json())
+        draft.replace(folder / f"{life.boot}.json")
+
+    def _forget_lives(self, boots: Sequence[BootId]) -> None:
+        for boot in boots:
+            (self._folder / "lives" / f"{boot}.json").unlink(missing_ok=True)
 
     def _load(self) -> list[Spooled]:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -19,6 +19,7 @@ from warrener.messages import (
     Body,
     Claim,
     Claims,
+    EndedLife,
     Grant,
     Heartbeat,
     Kind,
@@ -43,9 +44,6 @@ log = structlog.get_logger(__name__)
 
 LEASE_MARGIN = timedelta(seconds=5)
 """How much longer than a lease the owner waits: the holder has stopped by itself this long before."""
-
-FIRST_BEATS = 5
-"""In how many heartbeats of a worker's new life to look for what its earlier life held: a grant may have been late."""
 
 SITE_BOUND = frozenset({Kind.ENV, Kind.STAGE, Kind.JOB})
 """The kinds whose tasks of one run must share a file system."""
@@ -235,19 +233,16 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
         extended.append(AttemptPart(run=held.run, n=held.n, attempt=held.attempt))
     if extended:
         tick.out.extend(beat.worker, beat.boot, beat.seq, extended)
-    if beat.whole and beat.seq <= FIRST_BEATS:
-        _miss(tick, beat)
-    if beat.state == "leaving" and not beat.attempts:
-        _take_back(tick, beat)
+    if beat.ended:
+        _end_lives(tick, beat)
 
 
-def _miss(tick: Tick, beat: Heartbeat) -> None:
-    """Give up what an earlier life of this worker held and this one did not take back: nobody works on it."""
+def _end_lives(tick: Tick, beat: Heartbeat) -> None:
+    """Place anew at once what lives of this worker held that are over; only a proof of such a life is believed."""
+    over = {life.boot for life in beat.ended if _proves(tick, beat, life)}
     listed = {held.task for held in beat.attempts}
     for row in list(tick.book.in_flight.values()):
-        if row.worker != beat.worker or row.boot is None or row.ref in listed:
-            continue
-        if row.boot >= beat.boot:  # this heartbeat is the late one
+        if row.worker != beat.worker or row.boot not in over or row.ref in listed:
             continue
         if row.state is State.CANCELLING:
             tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
@@ -255,15 +250,8 @@ def _miss(tick: Tick, beat: Heartbeat) -> None:
             tick.make_ready(row, Move.PLACE_ANEW)
 
 
-def _take_back(tick: Tick, beat: Heartbeat) -> None:
-    """Place anew at once what a worker that stops as planned could not finish: it says that it holds nothing more."""
-    for row in list(tick.book.in_flight.values()):
-        if row.worker != beat.worker or row.boot != beat.boot:
-            continue
-        if row.state is State.CANCELLING:
-            tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
-        elif row.state in HELD and policy_of(row.policy).on_lost == "retry":
-            tick.make_ready(row, Move.PLACE_ANEW)
+def _proves(tick: Tick, beat: Heartbeat, life: EndedLife) -> bool:
+    return same_token(life.token, tick.rules.keys.claims.token(life.ref, beat.worker, life.boot))
 
 
 def _holds(tick: Tick, row: TaskRow, beat: Heartbeat, token: str) -> bool:
