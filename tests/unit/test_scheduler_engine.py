@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from pydantic import ValidationError
 
 from desk import ORDER_TIMEOUT, Desk, Hand, call, job
+from warrener.broker import MAX_BODY_BYTES
 from warrener.errors import Cause, Fenced
 from warrener.ids import TaskRef
 from warrener.messages import (
@@ -21,6 +23,7 @@ from warrener.messages import (
     Outcome,
     RunRequest,
     Wake,
+    encode,
 )  # fmt: skip
 from warrener.runs import RunState
 from warrener.states import State
@@ -105,6 +108,24 @@ def test_what_cannot_be_read_is_parked_and_hurts_nobody(desk: Desk, kind: str, r
     assert len(desk.all_runs()) == 1
     (parked,) = desk.do(lambda tx: tx.notes.parked(10))
     assert (parked.kind, parked.body) == (kind or " ", raw)
+
+
+def test_a_message_with_words_that_no_database_keeps_is_parked_all_the_same(desk: Desk) -> None:
+    nul = desk.delivery(b"{", kind="e\0vil/1", headers={"a\0": "\0b"})
+    desk.deliver(replace(nul, message_id="i\0d", routing_key="k\0"), desk.delivery(desk.ask({"a": call()})))
+    assert len(desk.all_runs()) == 1
+    (parked,) = desk.do(lambda tx: tx.notes.parked(10))
+    assert (parked.kind, parked.message_id, parked.routing_key) == ("e�vil/1", "i�d", "k�")
+    assert parked.headers == {"a�": "�b"}
+    assert "\0" not in parked.reason
+
+
+def test_a_submission_that_is_too_large_is_parked_and_cut(desk: Desk) -> None:
+    desk.deliver(desk.delivery(encode(desk.ask({"a": call()})) + b" " * MAX_BODY_BYTES, kind="submit/1"))
+    assert desk.all_runs() == []
+    (parked,) = desk.do(lambda tx: tx.notes.parked(10))
+    assert "at most 1,048,576" in parked.reason
+    assert len(parked.body) == MAX_BODY_BYTES
 
 
 def test_what_others_parked_is_kept_with_where_it_came_from(desk: Desk) -> None:

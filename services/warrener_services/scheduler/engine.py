@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
 
-from warrener.broker import Delivery, Message
+from warrener.broker import MAX_BODY_BYTES, Delivery, Message
 from warrener.errors import Forged, InvalidMessage
 from warrener.messages import (
     Body,
@@ -30,7 +30,7 @@ from warrener.store import ParkedMessage, Transaction
 
 from . import handlers, intents
 from .book import Book
-from .handlers import LEASE_MARGIN
+from .handlers import LEASE_MARGIN, storable
 from .intake import on_submit, take_up
 from .release import release
 from .successors import follow
@@ -147,6 +147,7 @@ class Engine:
                 tick.parked.append(_parked_elsewhere(delivery, tick.now))
                 continue
             try:
+                _refuse_large(delivery)
                 body = decode(delivery.kind, delivery.body, *_KINDS)
                 if isinstance(body, Submit | CancelRuns):
                     self._rules.keys.submit.check(delivery.body, delivery.headers.get(HEADER, ""))
@@ -154,14 +155,15 @@ class Engine:
             except (InvalidMessage, Forged) as error:
                 log.warning("parked a message", reason=str(error), kind=delivery.kind)
                 tick.parked.append(_parked(delivery, str(error), tick.now))
-        recorded = [delivery.message_id for delivery, body in read if isinstance(body, _RECORDED)]
+        recorded = [storable(delivery.message_id) for delivery, body in read if isinstance(body, _RECORDED)]
         new = tick.tx.mail.fresh([one for one in recorded if one], tick.now) if recorded else set()
         fresh: list[tuple[Delivery, Body]] = []
         for delivery, body in read:
-            if isinstance(body, _RECORDED) and delivery.message_id:  # other programs may send none
-                if delivery.message_id not in new:
+            name = storable(delivery.message_id)
+            if isinstance(body, _RECORDED) and name:  # other programs may send none
+                if name not in new:
                     continue
-                new.discard(delivery.message_id)  # the same message may be in this tick twice
+                new.discard(name)  # the same message may be in this tick twice
             fresh.append((delivery, body))
         return fresh
 
@@ -219,21 +221,32 @@ class Engine:
         return tick.doing
 
 
+def _refuse_large(delivery: Delivery) -> None:
+    if len(delivery.body) > MAX_BODY_BYTES:
+        raise InvalidMessage(
+            f"a message of {len(delivery.body):,} bytes: at most {MAX_BODY_BYTES:,} are read, and kept here"
+        )
+
+
 def _name_of(delivery: Delivery) -> str:
-    return delivery.message_id or hashlib.blake2b(delivery.body, digest_size=10).hexdigest()
+    return storable(delivery.message_id) or hashlib.blake2b(delivery.body, digest_size=10).hexdigest()
 
 
 def _parked(delivery: Delivery, reason: str, now: datetime) -> ParkedMessage:
+    """Return a row that every database takes: whoever writes to the broker chose all of its words."""
     return ParkedMessage(
-        0, _name_of(delivery), reason, delivery.exchange, delivery.routing_key, delivery.kind, delivery.body,
-        delivery.headers, now,
+        0, _name_of(delivery), storable(reason), storable(delivery.exchange), storable(delivery.routing_key),
+        storable(delivery.kind), delivery.body[:MAX_BODY_BYTES],
+        {storable(name): storable(value) for name, value in delivery.headers.items()}, now,
     )  # fmt: skip
 
 
 def _parked_elsewhere(delivery: Delivery, now: datetime) -> ParkedMessage:
     """Return what another program parked: where it came from stands in the headers."""
     headers = dict(delivery.headers)
-    return ParkedMessage(
-        0, _name_of(delivery), headers.pop("reason", "no reason was given"), headers.pop("origin_exchange", ""),
-        headers.pop("origin_routing_key", ""), headers.pop("origin_kind", delivery.kind), delivery.body, headers, now,
+    reason = headers.pop("reason", "no reason was given")
+    origin = replace(
+        delivery, exchange=headers.pop("origin_exchange", ""), routing_key=headers.pop("origin_routing_key", ""),
+        kind=headers.pop("origin_kind", delivery.kind), headers=headers,
     )  # fmt: skip
+    return _parked(origin, reason, now)

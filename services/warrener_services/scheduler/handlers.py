@@ -157,7 +157,7 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
     if report.cause is Cause.LOST and row.state in HELD and policy_of(row.policy).on_lost == "retry":
         tick.make_ready(row, Move.PLACE_ANEW)  # its lease ran out there before it did here
         return
-    fail(tick, row, report.cause or Cause.ERROR, _storable(report.message), report.exit_code)
+    fail(tick, row, report.cause or Cause.ERROR, storable(report.message), report.exit_code)
 
 
 def fail(tick: Tick, row: TaskRow, cause: Cause, message: str, exit_code: int | None = None) -> None:
@@ -279,11 +279,11 @@ def on_logs(tick: Tick, message: Logs) -> None:
         if row is None or row.attempt != chunk.attempt or row.worker != message.worker or row.boot is None:
             continue
         if same_token(chunk.token, tick.rules.keys.claims.token(chunk.ref, row.worker, row.boot)):
-            text = _storable(chunk.text)
+            text = storable(chunk.text)
             tick.logs.append(LogPiece(chunk.run, chunk.n, chunk.attempt, chunk.stream, chunk.offset, text))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace NUL, which PostgreSQL does not keep and programs do print."""
     return text.replace("\0", "�")
 
