@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from simulation.broker import SimSubscription
 from simulation.loop import LIFE
-from warrener.errors import Fenced, StoreUnavailable
+from warrener.errors import StoreUnavailable
 from warrener.messages import Reports
 from warrener.states import HELD, Move, State
-from warrener.stores.tasks import SqlTasks
 from warrener.worker.leases import Leases
 from warrener_services.scheduler import engine, handlers
 from warrener_services.scheduler.service import SchedulerService
-from warrener_services.scheduler.tick import Tick
 
 Patch = tuple[Any, str, Any]
 
@@ -71,32 +69,6 @@ def _place_anew_too_early() -> Sequence[Patch]:
     """Let the owner's end of a lease come before the worker's."""
     early = -timedelta(seconds=7)
     return [(handlers, "LEASE_MARGIN", early), (engine, "LEASE_MARGIN", early)]
-
-
-def _skip_the_epoch() -> Sequence[Patch]:
-    """Write a shard that another scheduler took over, whatever that one wrote."""
-    right = SqlTasks.save
-
-    def save(self: Any, changes: Any) -> None:
-        with suppress(Fenced):
-            right(self, changes)
-
-    return [(Tick, "_fence", lambda self: None), (SqlTasks, "save", save)]
-
-
-def _speak_before_the_commit() -> Sequence[Patch]:
-    """Send what a tick has to say before it is committed."""
-
-    async def tick(self: Any, deliveries: Any, emitter: Any) -> None:
-        sent, now = emitter.take_confirmed(), self._clock.now()
-
-        def work(tx: Any) -> None:
-            effects = self._engine.tick(tx, deliveries, sent, now)
-            emitter.emit(effects.posted, effects.loose)
-
-        await self._store.transact(work)
-
-    return [(SchedulerService, "_tick", tick)]
 
 
 def _settle_before_the_commit() -> Sequence[Patch]:
@@ -155,8 +127,6 @@ MUTATIONS: dict[str, Callable[[], Sequence[Patch]]] = {
     "apply-late-reports": _apply_late_reports,
     "skip-the-workers-fence": _skip_the_workers_fence,
     "place-anew-too-early": _place_anew_too_early,
-    "skip-the-epoch": _skip_the_epoch,
-    "speak-before-the-commit": _speak_before_the_commit,
     "settle-before-the-commit": _settle_before_the_commit,
     "keep-the-book-after-a-failure": _keep_the_book_after_a_failure,
     "believe-late-heartbeats": _believe_late_heartbeats,
