@@ -98,19 +98,6 @@ def _keep_the_book_after_a_failure() -> Sequence[Patch]:
     return [(SchedulerService, "_tick", tick)]
 
 
-def _believe_late_heartbeats() -> Sequence[Patch]:
-    """Let the late heartbeat of an ended life give up what the new life holds."""
-
-    def miss(tick: Any, beat: Any) -> None:
-        listed = {held.task for held in beat.attempts}
-        for row in list(tick.book.in_flight.values()):
-            foreign = row.worker == beat.worker and row.boot not in (None, beat.boot)
-            if foreign and row.ref not in listed and row.state in HELD:
-                tick.make_ready(row, Move.PLACE_ANEW)
-
-    return [(handlers, "_miss", miss)]
-
-
 def _finish_what_is_lost() -> Sequence[Patch]:
     """Call an attempt succeeded when its lease runs out."""
     from warrener_services.scheduler import timers
@@ -129,7 +116,6 @@ MUTATIONS: dict[str, Callable[[], Sequence[Patch]]] = {
     "place-anew-too-early": _place_anew_too_early,
     "settle-before-the-commit": _settle_before_the_commit,
     "keep-the-book-after-a-failure": _keep_the_book_after_a_failure,
-    "believe-late-heartbeats": _believe_late_heartbeats,
     "finish-what-is-lost": _finish_what_is_lost,
 }
 
