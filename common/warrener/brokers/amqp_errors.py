@@ -55,5 +55,5 @@ def explain(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    words = [str(part) for part in error.args if part not in (None, "")]
+    words = [str(part) for part in error.args if part not in (None, "") and not isinstance(part, int)]
     return " ".join(words) or type(error).__name__

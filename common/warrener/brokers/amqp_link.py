@@ -20,6 +20,7 @@ from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from warrener.brokers.amqp_errors import FAILURES, explain
+from warrener.brokers.amqp_words import read_wrong_words
 from warrener.errors import BrokerUnavailable
 
 _FIRST_DELAY_S = 0.1
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 # It writes a line for each try of an outage; ours is one per outage.
 logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
+read_wrong_words()
 
 T = TypeVar("T")
 
