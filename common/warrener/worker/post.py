@@ -74,7 +74,10 @@ class Post:
         crash_point("worker.parked")
 
     async def persist(self, what: Callable[[], Awaitable[T]]) -> T:
-        """Repeat something that needs the broker until it succeeds."""
+        """Repeat something that needs the broker until it succeeds.
+
+        That proves no broker, as a subscription may begin without one: its return is told by what is sent.
+        """
         tries = 0
         while True:
             try:
@@ -84,7 +87,6 @@ class Post:
                 self._say_away(error)
                 await asyncio.sleep(backoff_s(tries, self._rng, first_s=0.5, longest_s=10))
             else:
-                self._say_back()
                 return result
 
     async def _publish(self, message: Message) -> bool:
