@@ -213,7 +213,7 @@ def check(response: httpx.Response, where: Address) -> Json:
     """Return the JSON of an answer, or raise what its status means, with the gateway's own sentences."""
     if response.is_success:
         return response.json()
-    problems = _problems(response)
+    problems = _problems(response, where)
     text = "\n".join(problems)
     match response.status_code:
         case 404:
@@ -230,11 +230,12 @@ def check(response: httpx.Response, where: Address) -> Json:
             raise GatewayUnavailable(f"the gateway at {where.shown} answered {status}: {text}")
 
 
-def _problems(response: httpx.Response) -> list[str]:
+def _problems(response: httpx.Response, where: Address) -> list[str]:
     try:
         problems = response.json()["problems"]
     except (ValueError, KeyError, TypeError):
-        return [f"an answer that is not the gateway's ({response.status_code} {response.reason_phrase})"]
+        told = f"an answer that is not the gateway's came from {where.shown}"
+        return [f"{told} ({response.status_code} {response.reason_phrase}); say with WARRENER_GATEWAY where it is"]
     return [str(problem) for problem in problems]
 
 

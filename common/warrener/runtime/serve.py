@@ -91,18 +91,19 @@ async def _supervise(main: Callable[[], Coroutine[Any, Any, None]], name: str, s
 def _exit_code(name: str, error: BaseException | None) -> int:
     if error is None:
         return EXIT_OK
-    cause = _only_cause(error)
-    if isinstance(cause, WarrenerError):
-        return _refuse(name, cause)
+    causes = _causes(error)
+    ours = [cause for cause in causes if isinstance(cause, WarrenerError)]
+    if ours and len(ours) == len(causes):  # several programs may stumble over one mistake; its first word is enough
+        return _refuse(name, next((cause for cause in ours if isinstance(cause, Refused)), ours[0]))
     log.error("the program failed", program=name, exc_info=error)
     return EXIT_TRY_AGAIN
 
 
-def _only_cause(error: BaseException) -> BaseException:
-    """Return what an exception group is about, when it is about one thing."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return what an exception group is about."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [cause for one in error.exceptions for cause in _causes(one)]
 
 
 def _refuse(name: str, error: WarrenerError) -> int:

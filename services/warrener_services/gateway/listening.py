@@ -127,11 +127,11 @@ def _tcp(url: str, *, token: str) -> Iterator[socket.socket]:
 
 
 def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        port = None
+    except ValueError as error:
+        raise InvalidSettings(f"WARRENER_LISTEN: {url!r} is no address to listen on: {error}; {_FORMS}") from error
     if parts.scheme == "https":
         raise InvalidSettings(
             f"WARRENER_LISTEN: the gateway speaks no TLS itself; let a proxy stand in front, and {_FORMS}"
