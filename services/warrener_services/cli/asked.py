@@ -38,10 +38,14 @@ def read_definition(file: str) -> Definition:
 def read_params(definition: Definition, pairs: Sequence[str], file: Path | None) -> dict[str, Json]:
     """Read parameters from a file and from `name=value`, which wins; raises Refused."""
     params: dict[str, Json] = {} if file is None else _params_file(file)
+    typed: set[str] = set()
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise Refused(f"-p {pair!r}: write a parameter as name=value")
+        if name in typed:
+            raise Refused(f"-p {pair!r}: {name} was given before; give each parameter once")
+        typed.add(name)
         params[name] = _value(definition, name, text)
     return params
 
@@ -63,4 +67,8 @@ def _value(definition: Definition, name: str, text: str) -> Json:
     param = definition.params.get(name)
     if param is not None and param.type == "string":
         return text
-    return read_yaml(text, f"-p {name}")[0]
+    try:
+        return read_yaml(text, f"-p {name}")[0]
+    except InvalidWorkflow as error:
+        why = "; ".join(problem.partition(": ")[2] for problem in error.problems)
+        raise Refused(f"-p {name}={text!r}: this is no YAML value: {why}") from error

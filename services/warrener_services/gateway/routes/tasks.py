@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
+from warrener.errors import NotFound
 from warrener.ids import TaskRef
 from warrener.states import FINAL, State
 from warrener.store import Transaction
@@ -58,6 +59,9 @@ async def logs(  # noqa: PLR0917 - FastAPI passes them by name
 
     def look(tx: Transaction) -> LogPage:
         _, task, _ = find_task(tx, run, name)
+        if attempt is not None and attempt > max(task.attempt, 1):
+            tried = f"its latest attempt is number {task.attempt}" if task.attempt else "it has not been tried yet"
+            raise NotFound(f"{name} of run {run} has no attempt {attempt}: {tried}")
         number = attempt or max(task.attempt, 1)
         pieces = tx.notes.logs(TaskRef(task.run, task.n), number, stream, start, limit)
         last = pieces[-1] if pieces else None
