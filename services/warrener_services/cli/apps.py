@@ -30,6 +30,8 @@ def load_apps(named: Sequence[str]) -> list[Worker]:
 
 def _workers(text: str) -> list[Worker]:
     name, colon, attribute = text.partition(":")
+    if not name:
+        raise InvalidSettings(f"--app {text!r} names no module; write --app MODULE or --app MODULE:WORKER")
     module = _import(name, text)
     if colon:
         worker = getattr(module, attribute, None)
@@ -55,7 +57,10 @@ def _import(name: str, text: str) -> ModuleType:
                 f"--app {text}: there is no module {name} here or among the installed ones"
             ) from error
         raise InvalidSettings(f"--app {text}: {name} needs {error.name}, which is not installed") from error
-    except Exception as error:
+    except SyntaxError as error:
+        where = f"{Path(error.filename or name).name}:{error.lineno}"
+        raise InvalidSettings(f"--app {text}: cannot be imported: {error.msg} ({where})") from error
+    except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         raise InvalidSettings(f"--app {text}: cannot be imported: {type(error).__name__}: {error} ({where})") from error
