@@ -56,6 +56,20 @@ def one_line(text: str, most: int = 160) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def failure_line(text: str, most: int = 160) -> str:
+    """Squeeze what went wrong to one clean line: what it was, and as much of the end as there is room for."""
+    line = one_line(text, len(text) + 1000)
+    if len(line) <= most:
+        return line
+    what, *printed = line.split(" · ")
+    kept: list[str] = []
+    room = most - len(what) - len(" · … ")
+    while printed and len(printed[-1]) + len(" · ") <= room:
+        kept.insert(0, printed.pop())
+        room -= len(kept[0]) + len(" · ")
+    return f"{what} · … {' · '.join(kept)}" if kept else one_line(text, most)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Make the console: as wide as the terminal, or wide enough for every line where there is none."""
     stream = sys.stderr if stderr else sys.stdout

@@ -11,11 +11,12 @@ from warrener.runs import FINAL, RunState
 from warrener.states import State
 from warrener.views import RunDetail, TaskDetail, TaskView
 
-from .screen import ago, console, lasted, one_line, say, show_table, state_text
+from .screen import ago, clean, console, failure_line, lasted, one_line, say, show_table, state_text
 
 _SHOWN_TASKS = 200
 _SHOWN_OUTPUT = 2000
 _MESSAGE = 100
+_SHOWN_LINES = 20
 
 
 def show_run(run: RunDetail) -> None:
@@ -61,7 +62,7 @@ def counts(run: RunDetail) -> str:
 def remark(task: TaskView) -> str:
     """Say what went wrong with a task, in a line."""
     told = task.message or task.cause or ""
-    return "" if task.state is State.SUCCEEDED or told == task.state else one_line(told, _MESSAGE)
+    return "" if task.state is State.SUCCEEDED or told == task.state else failure_line(told, _MESSAGE)
 
 
 def advice(run: RunDetail) -> list[str]:
@@ -83,7 +84,7 @@ def show_end(run: RunDetail, outputs: dict[str, Json]) -> None:
     headline(run)
     for task in run.tasks:
         if task.state is State.FAILED:
-            say(f"  {task.name} failed: {one_line(task.message or str(task.cause), 300)}")
+            say(f"  {task.name} failed: {failure_line(task.message or str(task.cause), 300)}")
     told = {name: output for name, output in outputs.items() if output is not None}
     if told and run.state == RunState.SUCCEEDED:
         say("outputs")
@@ -102,10 +103,12 @@ def show_task(task: TaskDetail) -> None:
     for name, value in _facts(task):
         if value:
             say(f"{name:<9}{value}")
+    for told in _printed(task):
+        say(f"         {told}")
     for one in task.attempts:
         how = f", exit code {one.exit_code}" if one.exit_code is not None else ""
         on = f" on {one.worker}" if one.worker else ""
-        because = f": {one_line(one.message, _MESSAGE)}" if one.message else ""
+        because = f": {failure_line(one.message, _MESSAGE)}" if one.message else ""
         say(f"attempt {one.attempt}{on} ended {ago(one.ended_at)} ({one.ended}{how}){because}")
     for stray in task.strays:
         say(f"a report of attempt {stray.attempt} from {stray.worker} was not applied: {one_line(stray.reason)}")
@@ -122,6 +125,12 @@ def _facts(task: TaskDetail) -> list[tuple[str, str]]:
         ("attempt", str(task.attempt) if task.attempt else ""),
         ("started", ago(task.started_at)),
         ("took", lasted(task.started_at, task.finished_at)),
-        ("message", one_line(task.message or "", 500)),
         ("code", str(task.exit_code or "")),
+        ("message", one_line((task.message or "").partition("\n")[0], 500)),
     ]
+
+
+def _printed(task: TaskDetail) -> list[str]:
+    """Return the last lines that came with the message."""
+    lines = [one_line(line, 200) for line in clean(task.message or "").splitlines()[1:] if line.strip()]
+    return lines if len(lines) <= _SHOWN_LINES else ["…", *lines[-_SHOWN_LINES:]]
