@@ -7,17 +7,20 @@ and what can be learned again: workers, rates, leases. After any doubt it is thr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from warrener.ids import RunId, TaskRef
 from warrener.matching import smooth_rate
 from warrener.states import IN_FLIGHT, State
-from warrener.store import TaskRow
+from warrener.store import RunRow, TaskRow
 
 from .fleet import Fleet
 from .window import Window
+
+MAX_RUNS = 2_000
+"""How many runs are kept at hand."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class Book:
     windows: dict[str, Window] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=lambda: defaultdict(Lane))
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # slots by worker, claimed or meant for it
+    runs: dict[RunId, RunRow] = field(default_factory=dict)  # the last ones that changed, of our shards
     sites: dict[RunId, str] = field(default_factory=dict)
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
     aside: set[Hashable] = field(default_factory=set)  # rows that nothing can be done with, until the next start
@@ -94,6 +98,15 @@ class Book:
     def forget(self, ref: TaskRef) -> None:
         """Drop what was known of an attempt that is over."""
         self.leases.pop(ref, None)
+
+    def remember(self, runs: Iterable[RunRow]) -> None:
+        """Keep unfinished runs of our shards at hand; nobody else changes them. The oldest go when there are many."""
+        for run in runs:
+            self.runs.pop(run.id, None)
+            if run.finished_at is None and self.owns(run.shard):
+                self.runs[run.id] = run
+        while len(self.runs) > MAX_RUNS:
+            del self.runs[next(iter(self.runs))]
 
     def look_by(self, moment: datetime | None) -> None:
         """Look no later than this."""

@@ -16,6 +16,8 @@ from .crash_points import crash_point
 log = structlog.get_logger(__name__)
 
 _IN_FLIGHT = 500
+_MANY = 200
+_FRESH_S = 0.5
 _AGAIN_S = (0.2, 1.0, 3.0)
 
 
@@ -26,9 +28,14 @@ class Emitter:
         self._broker, self._tasks = broker, tasks
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._confirmed: list[str] = []
+        self._taken_s = 0.0
 
     def take_confirmed(self) -> list[str]:
-        """Return what was confirmed since the last call."""
+        """Return what was confirmed: nothing while it is little and fresh, so that not every tick pays for it."""
+        now_s = asyncio.get_running_loop().time()
+        if len(self._confirmed) < _MANY and now_s - self._taken_s < _FRESH_S:
+            return []
+        self._taken_s = now_s
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
 

@@ -10,6 +10,7 @@ collected and leaves after the commit. When it raises, the transaction is undone
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -186,7 +187,7 @@ class Tick:
 
     def fresh_run(self, loaded: RunRow) -> RunRow:
         """Return a run as this tick left it, for a row just read from the store."""
-        return self._runs.get(loaded.id) or loaded
+        return self._runs.get(loaded.id) or self.book.runs.get(loaded.id) or loaded
 
     def new_runs_of(self, owner: str, keys: Collection[str]) -> dict[str, RunRow]:
         """Return the runs that this tick adds under these keys."""
@@ -194,18 +195,20 @@ class Tick:
 
     def run(self, run: RunId) -> RunRow | None:
         """Return a run to change; what is changed is saved with the tick."""
-        found = self._new_runs.get(run) or self._runs.get(run)
-        if found is None:
-            found = self.tx.runs.load([run]).get(run)
-            if found is not None:
-                self._runs[run] = found
-        return found
+        self._fetch({run})
+        return self._new_runs.get(run) or self._runs.get(run)
+
+    def _fetch(self, runs: AbstractSet[RunId]) -> None:
+        """Make these runs known to this tick: from the book, else from the store."""
+        unknown = runs - self._new_runs.keys() - self._runs.keys()
+        recent = {run: self.book.runs[run] for run in unknown if run in self.book.runs}
+        self._runs.update(recent)
+        self._runs.update(self.tx.runs.load(unknown - recent.keys()))
 
     def close_runs(self) -> None:
         """Count the tasks that finished into their runs, and end the runs that are through."""
         counted = {row.run for row in self.finished}
-        unknown = counted - self._new_runs.keys() - self._runs.keys()
-        self._runs.update(self.tx.runs.load(unknown))
+        self._fetch(counted)
         for row in self.finished:
             run = self._new_runs.get(row.run) or self._runs[row.run]
             run.unfinished -= 1
@@ -229,6 +232,8 @@ class Tick:
     def flush(self) -> None:
         """Write everything, in the transaction; raises Fenced when a touched shard is no longer ours."""
         self._fence()
+        self.book.remember(self._new_runs.values())
+        self.book.remember(self._runs.values())
         self.tx.runs.add(list(self._new_runs.values()))
         self.tx.tasks.add(list(self._new_tasks.values()), self._new_needs)
         self.tx.tasks.save(list(self._changed.values()))
