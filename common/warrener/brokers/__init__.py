@@ -14,7 +14,13 @@ def open_broker(url: str, *, name: str) -> Broker:
     `name` is what the broker's administrators see: the program and its host. All `memory://` connections of a
     process share one broker. Raises InvalidSettings.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is checked when it is read
+    except ValueError as error:
+        raise InvalidSettings(
+            f"WARRENER_BROKER is no URL: {error}; give amqp://user:password@host:port/vhost"
+        ) from error
     if parts.scheme == "memory":
         from warrener.brokers.memory import MemoryBroker
 
