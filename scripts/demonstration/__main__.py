@@ -20,6 +20,7 @@ WARRENER = (sys.executable, "-m", "warrener_services.cli")
 
 
 def main() -> int:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     begun = time.monotonic()
     place = CHECKOUT / ".warrener" / "demo"
     place.mkdir(parents=True, exist_ok=True)

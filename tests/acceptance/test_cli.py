@@ -101,7 +101,12 @@ class Terminal:
 
 
 def _terminal(folder: Path) -> Terminal:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WARRENER_", "COVERAGE_"))}
+    ours = (
+        "WARRENER_",
+        "COVERAGE_",
+        "PYTHONUNBUFFERED",
+    )  # unbuffered by chance, a screen that comes too late is not seen
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     for name, text in (("hello", HELLO), ("bad", BAD), ("slow", SLOW), ("nobody", NOBODY)):
         (folder / f"{name}.yaml").write_text(text)
     (folder / "my_numbers.py").write_text(APP)

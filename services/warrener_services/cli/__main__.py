@@ -6,6 +6,7 @@ The modules of the commands import nothing heavy at their top: what a command ne
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -63,6 +64,9 @@ for _part in (submitting, runs, logs, validating, programs, parked):
 
 def main() -> None:
     """Run a command; every deliberate error is one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # whoever reads a pipe wants to see what happens now
     try:
         app()
     except WarrenerError as error:
