@@ -21,6 +21,8 @@ from warrener.targets.processes import NOBODY, Process, boot, end_leftovers, ope
 
 OUTPUT = "output.json"
 _FOLDER = re.compile(r"([0-9a-z]{16})-(\d{1,9})-(\d{1,9})")
+_ROOM_BYTES = 64 * 1024
+"""With less than this left on its disk, a folder is taken for full."""
 _UNFINISHED_S = 3600.0
 """A folder that was being made or removed so long ago belongs to a worker that died over it."""
 
@@ -153,12 +155,19 @@ def settle(folder: Path, process: Process) -> Ended:
     if process.pid == 0:
         return Ended(-signal.SIGKILL, 0.0, error="it was never started, and will not be")
     log = end_of(folder / "runner.log")
+    why = f"the disk of {folder} is full" if _is_full(folder) else "killed, or the host restarted"
     return Ended(
         -signal.SIGKILL,
         0.0,
-        error="the runner died before the command ended (killed, or the host restarted); the command is gone too"
+        error=f"the runner died before the command ended ({why}); the command is gone too"
         + (f": {log}" if log else ""),
     )
+
+
+def _is_full(folder: Path) -> bool:
+    """Tell whether a runner could not write how its command ended."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _ROOM_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def tell_to_stop(folder: Path, reason: str) -> None:
