@@ -42,7 +42,7 @@ def test_a_seed_replays_step_by_step(seed):
     assert once.stdout == again.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.mutation
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_broken_rule_is_found(mutation):
