@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from warrener.runtime.logs import configure_logs
+from warrener.runtime.serve import loop_factory
 
 from .measures import MEASURES
 from .places import place
@@ -18,8 +19,11 @@ from .places import place
 def main() -> int:
     options = _options()
     configure_logs("warning")
-    with tempfile.TemporaryDirectory(prefix="warrener-bench-") as folder:
-        figures = asyncio.run(_measure(options, Path(folder)))
+    with (
+        tempfile.TemporaryDirectory(prefix="warrener-bench-") as folder,
+        asyncio.Runner(loop_factory=loop_factory()) as runner,  # the loop that the programs run on
+    ):
+        figures = runner.run(_measure(options, Path(folder)))
     print(json.dumps({"bench": options.name, "on": options.on, **figures}))
     return 0
 

@@ -51,11 +51,12 @@ def serve(
         arm_from_environment()
     except WarrenerError as error:
         return _refuse(name, error)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_supervise(main, name, stop_timeout))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loops where it can be imported; None: asyncio's own."""
     try:
         import uvloop
     except ImportError:

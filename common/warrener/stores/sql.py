@@ -92,6 +92,7 @@ class PostgreSQL:
             connect_args={
                 "timeout": 5,
                 "command_timeout": 60,
+                "prepared_statement_cache_size": 500,  # there are more statements than SQLAlchemy's default of 100
                 "server_settings": {"application_name": "warrener"},
             },
         )
