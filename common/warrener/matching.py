@@ -48,8 +48,8 @@ def smooth_rate(rate: float, completed: int, elapsed_s: float) -> float:
     """Return the completions per second after `completed` more in `elapsed_s`: an exponential mean over 0.5 s."""
     if elapsed_s <= 0:
         return rate + completed / _MEMORY_S
-    keep = math.exp(-elapsed_s / _MEMORY_S)
-    return rate * keep + completed / elapsed_s * (1 - keep)
+    forgotten = -math.expm1(-elapsed_s / _MEMORY_S)  # exact also for the shortest of times
+    return rate * (1 - forgotten) + completed * (forgotten / elapsed_s)
 
 
 def bundle_size(*, orders: int, workers: int, mean: timedelta) -> int:
