@@ -87,18 +87,14 @@ def shard_for(owner: str, key: str, shards: int) -> int:
 
 def new_token(rng: Random) -> str:
     """Make a random name of 80 bits: message ids, boot ids, idempotency keys."""
-    return _base32(rng.getrandbits(80))
+    return _letters(rng.getrandbits(80))
 
 
 def _letters(number: int) -> str:
-    return _base32(number)
+    """Write 80 bits in 16 characters."""
+    return "".join([_ALPHABET[number >> place & 31] for place in range(75, -1, -5)])
 
 
 def is_name(text: str) -> bool:
     """Tell whether a text may name a worker, a site or an app: it travels in routing keys and file names."""
     return _NAME.fullmatch(text) is not None
-
-
-def _base32(number: int) -> str:
-    """Write 80 bits in 16 characters."""
-    return "".join([_ALPHABET[number >> place & 31] for place in range(75, -1, -5)])
