@@ -92,3 +92,13 @@ def test_orders_that_went_with_their_broker_are_placed_anew_at_once(desk: Desk) 
     assert desk.task(run).state is State.READY
     desk.hire(caller)
     assert (desk.task(run).state, desk.task(run).attempt, desk.task(run).tries) == (State.ORDERED, 2, 0)
+
+
+def test_a_grant_told_again_begins_the_lease_again(desk: Desk) -> None:
+    worker = Hand("job-a", Kind.JOB)
+    desk.hire(worker)
+    run, grant = running(desk, worker)
+    desk.wait(seconds=25)
+    desk.deliver(worker.claim(grant))  # the first answer got lost; the worker will count from this claim
+    desk.wait(seconds=25)
+    assert (desk.task(run).state, desk.task(run).attempt) == (State.RUNNING, 1)

@@ -62,6 +62,8 @@ def on_claims(tick: Tick, message: Claims) -> None:
             row = tick.book.in_flight[claim.task]
             if row.state is State.ORDERED:
                 _grant(tick, row, message)
+            else:  # granted again: the worker counts the lease from this claim
+                tick.book.leases[row.ref] = tick.now + tick.rules.lease_of(row) + LEASE_MARGIN
             token = tick.rules.keys.claims.token(claim.ref, message.worker, message.boot)
             told.grants.append(Grant(run=claim.run, n=claim.n, attempt=claim.attempt, token=token, seq=message.seq))
         else:
