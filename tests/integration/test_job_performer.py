@@ -257,6 +257,19 @@ class TestRecovered:
         assert (await next_life.failure(left)).cause is Cause.REFUSED
         assert running(str(worker.site.attempt_folder(left.ref))) == []
 
+    async def test_a_job_that_is_cancelled_before_it_is_joined_is_stopped(self, worker):
+        await self.left_by(worker, "sleep 300")
+        next_life = worker.again()
+        (left,) = await next_life.performer.recover()
+        left.log = next_life.log
+        left.stop = "cancelled"
+        joining = asyncio.create_task(next_life.performer.perform(left))
+        await asyncio.sleep(0)
+        joining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await joining
+        assert running(str(worker.site.attempt_folder(left.ref))) == []
+
     async def test_forgetting_works_without_recovering(self, worker):
         assignment = worker.assignment()
         await worker.performer.perform(assignment)

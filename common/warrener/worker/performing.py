@@ -105,7 +105,7 @@ class Performing:
             return False
         for assignment in found:
             if assignment.ref not in self._spooled and assignment.ref not in self._open:
-                work = Work(assignment, asyncio.get_running_loop().time(), claimed=True)
+                work = Work(assignment, asyncio.get_running_loop().time(), claimed=True, recovered=True)
                 work.fence_from_s = self._clock.boot_s() + _JOIN_S
                 self._slots.take(assignment.order)
                 self._adopt(work)

@@ -34,7 +34,10 @@ class Running:
         cancelling = task.cancelling()
         timer = self._start_timer(work)
         try:
-            if work.assignment.stop is None:
+            reason = work.assignment.stop
+            if reason is not None and work.recovered:  # what runs must be joined to be ended
+                asyncio.get_running_loop().call_soon(work.stop, reason)
+            if reason is None or work.recovered:
                 work.ending = await self._outcome(work)
             else:
                 work.ending = self._ending_of_stopped(work)

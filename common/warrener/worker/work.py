@@ -75,6 +75,8 @@ class Work:
     """Deliveries that wait for its report: that of its order, and copies of it."""
     fence_from_s: float = 0.0
     """On the boot clock: before this it is not fenced (a recovered attempt may still be joined to its end)."""
+    recovered: bool = False
+    """An earlier life began it: something may run for it before it is performed here."""
     asking: bool = False
     """A direct call has run long and asks for its lease; its report waits for the answer."""
     task: asyncio.Task[None] | None = None

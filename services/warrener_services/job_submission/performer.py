@@ -88,9 +88,9 @@ class JobPerformer:
             job = await asyncio.to_thread(make_job, order, section, folder, self._surroundings, self._secrets)
             if left is None:  # else they were written before the intent was, and the job may have changed them
                 await asyncio.to_thread(write_files, folder, section.files)
-        except TaskFailed:
-            if left is not None:
-                await _uninterrupted(self._end(left, "not yours"))
+        except (TaskFailed, asyncio.CancelledError) as error:
+            if left is not None and (assignment.stop or isinstance(error, TaskFailed)):
+                await _uninterrupted(self._end(left, assignment.stop or "not yours"))
             raise
         return job
 
