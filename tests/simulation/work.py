@@ -246,13 +246,14 @@ class JobPerformer:
         self._runners, self._site, self._loop, self._rng = runners, site, loop, rng
 
     async def perform(self, assignment: Assignment) -> Any:
-        await self._disk()
-        job = self._runners.start(assignment)
-        self._runners.extend(assignment)
+        job = self._runners.jobs.get(assignment.ref)  # what an earlier life left
         try:
+            await self._disk()
+            job = self._runners.start(assignment)
+            self._runners.extend(assignment)
             await self._runners.wait(job)
         except asyncio.CancelledError:
-            if assignment.stop is not None:
+            if assignment.stop is not None and job is not None:
                 self._runners.stop(job, assignment.stop)
                 await _uninterrupted(self._runners.wait(job))
             raise

@@ -149,9 +149,9 @@ class World:
         for task in self._errand_tasks:
             await task
         await self._until("not final", FINAL_WITHIN_S, lambda: self._ensure_final(client))
-        lost = sorted(key for key in client.confirmed if not self.checks.known("tester", key))
-        if lost and not self.deletes_queues:
-            self.loop.violate(f"confirmed submissions got lost: {lost}")
+        if not self.deletes_queues:
+            await self._until("confirmed submissions are not there", FINAL_WITHIN_S, lambda: self._unknown(client))
+            await self._until("not final", FINAL_WITHIN_S, lambda: self._ensure_final(client))
         await self._until("left over", QUIET_WITHIN_S, self._left_over)
         gossip.cancel()
         listening.cancel()
@@ -163,6 +163,9 @@ class World:
             if self.loop.now_s > until_s:
                 self.loop.violate(f"{what} {within_s:g} s after the faults stopped: {left}")
             await asyncio.sleep(5)
+
+    def _unknown(self, client: Client) -> list[str]:
+        return sorted(key for key in client.confirmed if not self.checks.known("tester", key))
 
     def _ensure_final(self, client: Client) -> list[str]:
         left = self.checks.unfinished()
