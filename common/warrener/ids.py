@@ -25,7 +25,6 @@ _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _CHANCE_BITS = 28
 _BOOT_CHANCE_BITS = 38
 _SHARD_BITS = 10
-_RUN_ID = re.compile(rf"[{_ALPHABET}]{{16}}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
@@ -65,11 +64,6 @@ def new_boot_id(now: datetime, rng: Random) -> BootId:
     """Make an id for a worker's new life: 42 bits of milliseconds since 1970, 38 bits of chance."""
     number = int(now.timestamp() * 1000) << _BOOT_CHANCE_BITS | rng.getrandbits(_BOOT_CHANCE_BITS)
     return BootId(_letters(number))
-
-
-def is_run_id(text: str) -> bool:
-    """Tell whether a text has the form of a run's id."""
-    return _RUN_ID.fullmatch(text) is not None
 
 
 def shard_of(run: str) -> int:

@@ -66,8 +66,6 @@ class Effects:
 
     posted: list[Message] = field(default_factory=list)
     loose: list[Message] = field(default_factory=list)
-    more: bool = False
-    """Whether another tick should follow at once: the store has more that is due."""
 
 
 class Engine:
@@ -116,14 +114,15 @@ class Engine:
         self._refill(tick)
         for delivery, body in self._fresh(tick, deliveries):
             self._handle(tick, delivery, body)
-        more = look and self._look(tick)
+        if look:
+            self._look(tick)
         follow(tick)
         tick.close_runs()
         self.book.learn(now)
         release(tick)
         tick.flush()
         tx.mail.sent(sent)
-        return Effects([message for _, message in tick.out.posted], tick.out.loose, more)
+        return Effects([message for _, message in tick.out.posted], tick.out.loose)
 
     def park(self, tx: Transaction, delivery: Delivery, reason: str, now: datetime) -> None:
         """Put a message aside that cannot be handled."""
@@ -180,11 +179,11 @@ class Engine:
             case _:
                 _SIMPLE[type(body)](tick, body)
 
-    def _look(self, tick: Tick) -> bool:
-        """Look into the store if it is time: new runs, intents, what is due. Tell whether there may be more."""
+    def _look(self, tick: Tick) -> None:
+        """Look into the store if it is time: new runs, intents, what is due."""
         book = self.book
         if not book.epochs or book.look_at is None or tick.now < book.look_at:
-            return False
+            return
         book.look_at = tick.now + LOOK_EVERY
         accepted = tick.tx.runs.accepted(book.epochs, _LIMIT)
         for run, definition in self._each(tick, accepted, lambda found: found[0].id):
@@ -196,10 +195,8 @@ class Engine:
         due = tick.tx.tasks.due(book.epochs, tick.now, _LIMIT)
         for row in self._each(tick, due, lambda row: row.ref):
             on_due(tick, row)
-        more = _LIMIT in (len(accepted), len(wanted), len(due))
-        if more:
-            book.look_at = tick.now
-        return more
+        if _LIMIT in (len(accepted), len(wanted), len(due)):
+            book.look_at = tick.now  # there may be more
 
     def _each(self, tick: Tick, items: Sequence[T], name: Callable[[T], Hashable]) -> Iterator[T]:
         """Go through what was found, without what was left aside; note what is being done."""
