@@ -136,6 +136,7 @@ class World:
 
     async def _story(self) -> None:
         self.hub = Hub(self.loop, Random(f"broker {self.seed}"), self.faults, self.trace)
+        self._gossip_link = self.hub.connect(Life("gossip"))
         self._people()
         for program in self.programs:
             self._start(program)
@@ -426,7 +427,6 @@ class World:
     # ── gossip ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _gossip(self) -> None:
-        self._gossip_link = self.hub.connect(Life("gossip"))
         while True:
             await self._tell_gossip(True)
             await asyncio.sleep(10)
