@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
+from aio_pika.connection import make_url
 from yarl import URL
 
 from warrener.brokers.amqp_errors import FAILURES, explain
@@ -99,9 +100,12 @@ class Link(Generic[T]):
 
     async def _live(self) -> None:
         """Live through one connection, from its making to its loss."""
-        async with asyncio.timeout(self._timeout_s):
-            connection = await aio_pika.connect(self._url)
+        # Made by hand, to be closed even if it never opens: a connection that the garbage collector finds unclosed
+        # tries to close itself, in whatever thread that happens.
+        connection = aio_pika.Connection(make_url(self._url))
         try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()
             self._lost = lost = asyncio.get_running_loop().create_future()
             connection.close_callbacks.add(lambda _, error: self._lose(lost, error))
             async with asyncio.timeout(self._timeout_s):
