@@ -23,8 +23,11 @@ from warrener.performer import Assignment
 from warrener.site import Site
 from warrener.worker import MemorySpool, Spooled
 
-AWAKE_S = 1.2
-"""How long what is done inside a worker may go on after the worker was thawed: its fence looks every second."""
+AWAKE_S = 4.0
+"""How long what is done inside a worker may go on after the worker was thawed.
+
+Its fence looks every second, and what it stops may tidy up; nothing inside a frozen process can be ended.
+"""
 
 
 @dataclass(eq=False)
@@ -177,6 +180,11 @@ class Runners:
         if job is not None:
             return job
         act = Act.draw(self._rng, order)
+        if self._lease(assignment) <= self._loop.now_s:  # its worker was frozen: the runner does not begin
+            job = Job(order, assignment.token, assignment.boot, 0.0, Doing(ref, self._worker, None, None), act)
+            job.ended = "lease"
+            self.jobs[ref] = job
+            return job
         doing = self._ledger.begin(ref, self._worker, None, None)
         job = Job(order, assignment.token, assignment.boot, self._lease(assignment), doing, act)
         self.jobs[ref] = job
