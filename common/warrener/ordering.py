@@ -1,6 +1,7 @@
 """Who goes first among the ready: pure rules.
 
-Ready tasks of a lane are ordered by level, then deadline, then age. The level is 9 − priority: 0 goes first. Ageing
+Ready tasks of a lane are ordered by level, then deadline, then the longest expected path to the end of their run (the
+upward rank of HEFT: Topcuoglu, Hariri and Wu, 2002), then age. The level is 9 − priority: 0 goes first. Ageing
 lifts a task by one level for every `STEP` that it has been ready, so that no class starves: after (9 − p) × STEP a
 task of priority p stands among the first, whatever came since.
 """
@@ -24,6 +25,7 @@ class Turn(NamedTuple):
 
     level: int
     deadline_at: datetime
+    minus_path_s: float
     ready_at: datetime
     run: RunId
     n: int

@@ -70,6 +70,7 @@ class TaskRow:
     state: State
     unmet: int
     level: int
+    minus_path_s: float = 0.0
     ready_at: datetime | None = None
     due_at: datetime | None = None
     attempt: int = 0

@@ -226,15 +226,19 @@ async def test_ready_tasks_come_in_their_turn(store: SqlStore) -> None:
         task_row(
             new_run_id(NOW + timedelta(milliseconds=rng.randrange(3)), 1, rng), rng.randrange(5),
             level=rng.randrange(3), ready_at=NOW + timedelta(seconds=rng.randrange(3)),
-            deadline_at=rng.choice([NEVER, NOW, NOW + timedelta(seconds=5)]),
+            deadline_at=rng.choice([NEVER, NOW, NOW + timedelta(seconds=5)]), minus_path_s=-rng.randrange(3),
         )
         for _ in range(200)
     ]  # fmt: skip
     apart = [task_row(RUN, 7, shard=2), task_row(RUN, 8, lane="env"), task_row(RUN, 9, state=State.ORDERED)]
     await add(store, *rows, *apart)
     found = await store.read(lambda tx: tx.tasks.ready([0, 1], "job", 150))
-    turns = sorted(Turn(row.level, row.deadline_at, row.ready_at or NOW, row.run, row.n) for row in rows)
-    assert [Turn(row.level, row.deadline_at, row.ready_at or NOW, row.run, row.n) for row in found] == turns[:150]
+    turns = sorted(
+        Turn(row.level, row.deadline_at, row.minus_path_s, row.ready_at or NOW, row.run, row.n) for row in rows
+    )
+    assert [
+        Turn(row.level, row.deadline_at, row.minus_path_s, row.ready_at or NOW, row.run, row.n) for row in found
+    ] == turns[:150]
     assert sorted(await store.read(lambda tx: tx.tasks.ready_lanes([1, 2]))) == ["env", "job"]
     assert await store.read(lambda tx: tx.tasks.ready_lanes([0])) == []
 

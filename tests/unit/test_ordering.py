@@ -23,11 +23,12 @@ def test_the_highest_priority_stands_on_the_top_level() -> None:
 def test_level_goes_before_deadline_before_age_before_number() -> None:
     run, later = RunId("a" * 16), NOW + timedelta(hours=1)
     turns = [
-        Turn(0, later, later, run, 9),
-        Turn(1, NOW, later, run, 0),
-        Turn(1, later, NOW, run, 5),
-        Turn(1, later, later, run, 1),
-        Turn(1, later, later, run, 2),
+        Turn(0, later, 0, later, run, 9),
+        Turn(1, NOW, 0, later, run, 0),
+        Turn(1, later, -30, later, run, 7),
+        Turn(1, later, -20, NOW, run, 5),
+        Turn(1, later, -20, later, run, 1),
+        Turn(1, later, -20, later, run, 2),
     ]
     assert sorted({*turns}) == turns
 

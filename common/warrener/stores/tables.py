@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -144,6 +145,7 @@ tasks = Table(
     Column("state", Text, nullable=False),
     Column("unmet", Integer, nullable=False),  # how many tasks this one still waits for
     Column("level", SmallInteger, nullable=False),  # 9 - priority, less what ageing gave; 0 goes first
+    Column("minus_path_s", Double, nullable=False),  # expected seconds to the end of the run; the longest path first
     Column("ready_at", Moment),
     Column("due_at", Moment),  # when the owner must look again: retry, grace, order, lease
     Column("attempt", Integer, nullable=False),
@@ -163,6 +165,7 @@ tasks = Table(
         "lane",
         "level",
         "deadline_at",
+        "minus_path_s",
         "ready_at",
         "run",
         "n",

@@ -31,8 +31,8 @@ from warrener.stores.tables import IS_IN_FLIGHT, IS_READY, attempts, needs, task
 
 _NAMES = (
     "run", "n", "shard", "name", "kind", "lane", "workflow", "section", "templated", "policy", "priority", "weight",
-    "deadline_at", "fanout", "state", "unmet", "level", "ready_at", "due_at", "attempt", "tries", "worker", "boot",
-    "ordered_at", "started_at", "finished_at", "cause", "message", "exit_code", "output",
+    "deadline_at", "fanout", "state", "unmet", "level", "minus_path_s", "ready_at", "due_at", "attempt", "tries",
+    "worker", "boot", "ordered_at", "started_at", "finished_at", "cause", "message", "exit_code", "output",
 )  # fmt: skip
 _COLUMNS = tuple(tasks.c[name] for name in _NAMES)
 _LIGHT = tuple(column for column in _COLUMNS if column.name not in ("message", "output"))
@@ -117,7 +117,9 @@ class SqlTasks:
         return self._select(
             _light()
             .where(tasks.c.lane == lane, IS_READY, tasks.c.shard.in_(sorted(shards)))
-            .order_by(tasks.c.level, tasks.c.deadline_at, tasks.c.ready_at, tasks.c.run, tasks.c.n)
+            .order_by(
+                tasks.c.level, tasks.c.deadline_at, tasks.c.minus_path_s, tasks.c.ready_at, tasks.c.run, tasks.c.n
+            )
             .limit(limit)
         )
 

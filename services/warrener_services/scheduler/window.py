@@ -21,7 +21,7 @@ CAPACITY = 2_000
 def turn_of(row: TaskRow) -> Turn:
     """Return the place of a ready row in the order."""
     assert row.ready_at is not None
-    return Turn(row.level, row.deadline_at, row.ready_at, row.run, row.n)
+    return Turn(row.level, row.deadline_at, row.minus_path_s, row.ready_at, row.run, row.n)
 
 
 _Entry = tuple[Turn, int, TaskRow]
