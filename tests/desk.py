@@ -194,7 +194,7 @@ class Desk:
         """Tick with these messages."""
         deliveries = [body if isinstance(body, Delivery) else self.delivery(body) for body in bodies]
         sent, self._sent = self._sent, []
-        self.effects = self.do(lambda tx: self.engine.tick(tx, deliveries, sent, self.now))
+        self.effects = at_once(self.store.apply(lambda tx: self.engine.tick(tx, deliveries, sent, self.now)))
         for message in (*self.effects.posted, *self.effects.loose):
             self._publish(message)
         self._sent = [message.message_id for message in self.effects.posted]

@@ -94,13 +94,17 @@ class TaskRow:
         return AttemptRef(self.run, self.n, self.attempt)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TaskChange:
-    """A task that moved, and the state and attempt that the store must still have for it."""
+    """A task that moved, and the state and attempt that the store must still have for it.
+
+    `rendered`: the templates of its section were filled in as well.
+    """
 
     row: TaskRow
     was: State
     was_attempt: int
+    rendered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,31 @@ class RunFilter:
     limit: int = 50
 
 
+@dataclass(slots=True)
+class Changes:
+    """Everything that one unit of a scheduler's work leaves in the store; written as a whole, or not at all.
+
+    `epochs`: of every shard that is written to, besides the insertion of runs; they must hold at the commit.
+    """
+
+    epochs: Mapping[int, int] = field(default_factory=dict)
+    definitions: Sequence[Definition] = ()
+    new_runs: Sequence[RunRow] = ()
+    new_tasks: Sequence[TaskRow] = ()
+    needs: Sequence[tuple[RunId, int, int]] = ()  # (run, upstream, n)
+    runs: Sequence[RunRow] = ()  # their state, counts, site and end
+    tasks: Sequence[TaskChange] = ()
+    attempts: Sequence[AttemptRow] = ()
+    posted: Sequence[tuple[int, Message]] = ()  # into the outbox, by shard
+    sent: Sequence[str] = ()  # ids of confirmed messages, out of the outbox
+    handled: Sequence[tuple[str, datetime]] = ()  # ids of messages, for the inbox
+    wanted: Sequence[tuple[RunId, str, datetime]] = ()  # intents for other owners
+    done: Sequence[int] = ()  # intents that were carried out
+    logs: Sequence[LogPiece] = ()
+    strays: Sequence[Stray] = ()
+    parked: Sequence[ParkedMessage] = ()
+
+
 class Shards(Protocol):
     """Who owns what."""
 
@@ -225,14 +254,9 @@ class Shards(Protocol):
 class Runs(Protocol):
     """Runs and definitions."""
 
-    def define(self, definitions: Iterable[Definition]) -> None: ...
     def definition(self, digest: str) -> str | None: ...
     def known(self, owner: str, keys: Sequence[str]) -> dict[str, RunId]:
         """Return the runs that these idempotency keys have."""
-        ...
-
-    def add(self, rows: Sequence[RunRow]) -> None:
-        """Insert runs; raises StoreRefused when an (owner, key) or id is taken."""
         ...
 
     def accepted(self, shards: Collection[int], limit: int) -> Sequence[tuple[RunRow, str]]:
@@ -240,10 +264,6 @@ class Runs(Protocol):
         ...
 
     def load(self, ids: Collection[RunId]) -> dict[RunId, RunRow]: ...
-    def save(self, rows: Sequence[RunRow]) -> None:
-        """Write state, counts, site and end of runs."""
-        ...
-
     def sites(self, shards: Collection[int]) -> dict[RunId, str]:
         """Return the sites of unfinished runs that have one."""
         ...
@@ -257,18 +277,6 @@ class Runs(Protocol):
 
 class Tasks(Protocol):
     """Tasks and what they need."""
-
-    def add(self, rows: Sequence[TaskRow], needs: Sequence[tuple[RunId, int, int]]) -> None:
-        """Insert tasks, and (run, upstream, n) for each need."""
-        ...
-
-    def save(self, changes: Sequence[TaskChange]) -> None:
-        """Write moves, each guarded; raises Fenced when a guard does not hold."""
-        ...
-
-    def render(self, rows: Sequence[TaskRow]) -> None:
-        """Write sections whose templates were filled in."""
-        ...
 
     def load(self, refs: Collection[TaskRef]) -> dict[TaskRef, TaskRow]: ...
     def of_run(self, run: RunId) -> Sequence[TaskRow]: ...
@@ -294,23 +302,14 @@ class Tasks(Protocol):
         """Return tasks whose `due_at` has come, earliest first."""
         ...
 
-    def ended(self, rows: Sequence[AttemptRow]) -> None: ...
     def attempts(self, ref: TaskRef) -> Sequence[AttemptRow]: ...
 
 
 class Mail(Protocol):
     """What came in and what must go out."""
 
-    def fresh(self, message_ids: Sequence[str], now: datetime) -> set[str]:
-        """Record messages; return those that were not recorded before."""
-        ...
-
-    def post(self, messages: Sequence[tuple[int, Message]]) -> None:
-        """Put (shard, message) into the outbox."""
-        ...
-
-    def sent(self, message_ids: Sequence[str]) -> None:
-        """Take confirmed messages out of the outbox."""
+    def handled(self, message_ids: Sequence[str]) -> set[str]:
+        """Return those of these messages that the inbox has."""
         ...
 
     def unsent(self, shards: Collection[int], limit: int) -> Sequence[Message]: ...
@@ -322,27 +321,15 @@ class Mail(Protocol):
 class Notes(Protocol):
     """Intents, logs, evidence, and parked messages."""
 
-    def intend(self, run: RunId, what: str, now: datetime) -> None: ...
     def intents(self, shards: Collection[int], limit: int) -> Sequence[Intent]: ...
-    def done(self, intents: Sequence[int]) -> None: ...
-    def log(self, pieces: Sequence[LogPiece]) -> None:
-        """Keep pieces; one that is there already stays as it is."""
-        ...
-
     def logs(self, ref: TaskRef, attempt: int, stream: str, start: int, limit: int) -> Sequence[LogPiece]: ...
-    def stray(self, rows: Sequence[Stray]) -> None: ...
     def strays(self, ref: TaskRef) -> Sequence[Stray]: ...
-    def park(self, rows: Sequence[ParkedMessage]) -> None:
-        """Keep parked messages (their id is given by the store)."""
-        ...
-
     def parked(self, limit: int) -> Sequence[ParkedMessage]: ...
     def parked_one(self, number: int) -> ParkedMessage | None: ...
     def unpark(self, number: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Protocol):
     """What a function may do within one transaction."""
 
     shards: Shards
@@ -350,6 +337,15 @@ class Transaction:
     tasks: Tasks
     mail: Mail
     notes: Notes
+
+    def write(self, changes: Changes) -> None:
+        """Write changes, with what else the transaction does.
+
+        Raises StoreRefused when the (owner, key) or id of a new run is taken, and Fenced when an epoch does not hold,
+        or the guard of a task. A definition or a piece of a log that is there already stays as it is; a parked message
+        gets its id from the store.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +364,14 @@ class Store(Protocol):
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         """Run a function in one transaction that may write."""
+        ...
+
+    async def apply(self, work: Callable[[Transaction], tuple[T, Changes]]) -> T:
+        """Let a function read, then write the changes that it returns; its result is returned after the commit.
+
+        What it reads may be of several moments: only what nobody else writes, or what a guard, an epoch or a unique
+        key stands for, can be built on. In return it costs one round trip, where `transact` costs several.
+        """
         ...
 
     async def read(self, work: Callable[[Transaction], T]) -> T:

@@ -23,6 +23,7 @@ from warrener.ordering import Turn
 from warrener.states import State
 from warrener.store import (
     AttemptRow,
+    Changes,
     Definition,
     LogPiece,
     ParkedMessage,
@@ -99,7 +100,7 @@ RUN = new_run_id(NOW, 1, _rng)
 
 
 async def add(store: SqlStore, *rows: TaskRow, needs: Any = ()) -> None:
-    await store.transact(lambda tx: tx.tasks.add(rows, needs))
+    await store.transact(lambda tx: tx.write(Changes(new_tasks=rows, needs=needs)))
 
 
 # ── transactions ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,7 +110,7 @@ async def test_what_raises_keeps_nothing(store: SqlStore) -> None:
     row = run_row()
 
     def work(tx: Transaction) -> None:
-        tx.runs.add([row])
+        tx.write(Changes(new_runs=[row]))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -120,25 +121,25 @@ async def test_what_raises_keeps_nothing(store: SqlStore) -> None:
 
 async def test_a_run_comes_back_as_it_was(store: SqlStore) -> None:
     row = run_row(priority=3, logical_time=NOW, site="north", tasks=3, unfinished=2, failed=1, finished_at=NOW)
-    await store.transact(lambda tx: tx.runs.add([row]))
+    await store.transact(lambda tx: tx.write(Changes(new_runs=[row])))
     assert await store.read(lambda tx: tx.runs.load([row.id])) == {row.id: row}
     row.state, row.tasks, row.unfinished, row.failed, row.cancelled, row.site = "failed", 9, 0, 5, 4, None
-    await store.transact(lambda tx: tx.runs.save([row]))
+    await store.transact(lambda tx: tx.write(Changes(runs=[row])))
     assert await store.read(lambda tx: tx.runs.load([row.id, row.id])) == {row.id: row}
 
 
 async def test_a_second_run_of_a_key_is_refused(store: SqlStore) -> None:
     first, second = run_row("k"), run_row("k")
-    await store.transact(lambda tx: tx.runs.add([first]))
+    await store.transact(lambda tx: tx.write(Changes(new_runs=[first])))
     with pytest.raises(StoreRefused):
-        await store.transact(lambda tx: tx.runs.add([run_row("other"), second]))
+        await store.transact(lambda tx: tx.write(Changes(new_runs=[run_row("other"), second])))
     assert await store.read(lambda tx: tx.runs.known("me", ["k", "other", "none"])) == {"k": first.id}
-    await store.transact(lambda tx: tx.runs.add([run_row("k", owner="you")]))
+    await store.transact(lambda tx: tx.write(Changes(new_runs=[run_row("k", owner="you")])))
 
 
 async def test_any_number_of_keys_is_asked_for_at_once(store: SqlStore) -> None:
     row = run_row("k7")
-    await store.transact(lambda tx: tx.runs.add([row]))
+    await store.transact(lambda tx: tx.write(Changes(new_runs=[row])))
     keys = [f"k{number}" for number in range(40_000)]
     assert await store.read(lambda tx: tx.runs.known("me", keys)) == {"k7": row.id}
     ids = [new_run_id(NOW, 1, _rng) for _ in range(40_000)]
@@ -148,7 +149,7 @@ async def test_any_number_of_keys_is_asked_for_at_once(store: SqlStore) -> None:
 async def test_a_definition_is_kept_once(store: SqlStore) -> None:
     one = Definition("d", "w", "1", '{"a":1}', NOW)
     for _ in range(2):
-        await store.transact(lambda tx: tx.runs.define([one, one]))
+        await store.transact(lambda tx: tx.write(Changes(definitions=[one, one])))
     assert await store.read(lambda tx: tx.runs.definition("d")) == '{"a":1}'
     assert await store.read(lambda tx: tx.runs.definition("e")) is None
 
@@ -161,8 +162,8 @@ async def test_accepted_runs_come_oldest_first_with_their_definition(store: SqlS
     rows.append(run_row("running", state="running"))
 
     def work(tx: Transaction) -> None:
-        tx.runs.define([Definition("d", "w", "1", "text", NOW)])
-        tx.runs.add(rows[::-1])
+        tx.write(Changes(definitions=[Definition("d", "w", "1", "text", NOW)]))
+        tx.write(Changes(new_runs=rows[::-1]))
 
     await store.transact(work)
     found = await store.read(lambda tx: tx.runs.accepted([0, 2], 3))
@@ -172,7 +173,7 @@ async def test_accepted_runs_come_oldest_first_with_their_definition(store: SqlS
 async def test_sites_are_of_unfinished_runs(store: SqlStore) -> None:
     here, done, none = run_row("a", site="north"), run_row("b", site="north", finished_at=NOW), run_row("c")
     far = run_row("d", site="south", shard=2)
-    await store.transact(lambda tx: tx.runs.add([here, done, none, far]))
+    await store.transact(lambda tx: tx.write(Changes(new_runs=[here, done, none, far])))
     assert await store.read(lambda tx: tx.runs.sites([1])) == {here.id: "north"}
 
 
@@ -181,7 +182,7 @@ async def test_runs_are_listed_newest_first_and_found_by_their_beginning(store: 
         run_row(str(n), id=new_run_id(NOW + timedelta(hours=n), 1, _rng), state="failed" if n % 2 else "running")
         for n in range(4)
     ]
-    await store.transact(lambda tx: tx.runs.add(rows))
+    await store.transact(lambda tx: tx.write(Changes(new_runs=rows)))
     assert await store.read(lambda tx: tx.runs.list(RunFilter())) == rows[::-1]
     assert await store.read(lambda tx: tx.runs.list(RunFilter(states=["failed"], before=rows[3].id))) == [rows[1]]
     assert await store.read(lambda tx: tx.runs.list(RunFilter(owner="you"))) == []
@@ -198,8 +199,8 @@ async def test_a_guard_that_does_not_hold_keeps_nothing(store: SqlStore) -> None
     await add(store, first, second)
     first.state = second.state = State.ORDERED
     changes = [TaskChange(first, State.READY, 0), TaskChange(second, State.READY, 7)]
-    with pytest.raises(Fenced, match="1 of 2"):
-        await store.transact(lambda tx: tx.tasks.save(changes))
+    with pytest.raises(Fenced, match="changed by somebody else"):
+        await store.transact(lambda tx: tx.write(Changes(tasks=changes)))
     assert {row.state for row in await store.read(lambda tx: tx.tasks.of_run(RUN))} == {State.READY}
 
 
@@ -209,13 +210,13 @@ async def test_a_task_comes_back_as_it_was(store: SqlStore) -> None:
     row.state, row.attempt, row.tries, row.worker, row.boot = State.FAILED, 3, 2, "w", "b"
     row.ready_at = row.due_at = row.ordered_at = row.started_at = row.finished_at = NOW
     row.cause, row.message, row.exit_code, row.output = "exit", 'it\'s ☃ "so"', -9, '{"a":"\\u0000"}'
-    await store.transact(lambda tx: tx.tasks.save([TaskChange(row, State.READY, 0)]))
+    await store.transact(lambda tx: tx.write(Changes(tasks=[TaskChange(row, State.READY, 0)])))
     found = (await store.read(lambda tx: tx.tasks.load([row.ref])))[row.ref]
     assert {name: getattr(found, name) for name in TaskRow.__slots__} == {
         name: getattr(row, name) for name in TaskRow.__slots__
     }
     row.section = '{"x":1}'
-    await store.transact(lambda tx: tx.tasks.render([row]))
+    await store.transact(lambda tx: tx.write(Changes(tasks=[TaskChange(row, State.FAILED, 3, rendered=True)])))
     found = (await store.read(lambda tx: tx.tasks.load([row.ref])))[row.ref]
     assert (found.section, found.templated) == ('{"x":1}', False)
 
@@ -274,19 +275,22 @@ async def test_successors_and_outputs(store: SqlStore) -> None:
 
 async def test_attempts_that_ended(store: SqlStore) -> None:
     rows = [AttemptRow(RUN, 0, n, "retry", "w", NOW, None, NOW, "exit", "no", 1) for n in (2, 1)]
-    await store.transact(lambda tx: tx.tasks.ended(rows))
+    await store.transact(lambda tx: tx.write(Changes(attempts=rows)))
     assert await store.read(lambda tx: tx.tasks.attempts(TaskRef(RUN, 0))) == rows[::-1]
 
 
 # ── mail and notes ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_message_is_fresh_once(store: SqlStore) -> None:
-    assert await store.transact(lambda tx: tx.mail.fresh(["a", "b", "a"], NOW)) == {"a", "b"}
-    assert await store.transact(lambda tx: tx.mail.fresh(["b", "c"], NOW + timedelta(days=1))) == {"c"}
+async def test_the_inbox_remembers_for_a_while(store: SqlStore) -> None:
+    await store.transact(lambda tx: tx.write(Changes(handled=[("a", NOW), ("b", NOW)])))
+    await store.transact(lambda tx: tx.write(Changes(handled=[("c", NOW + timedelta(days=1))])))
+    assert await store.read(lambda tx: tx.mail.handled(["a", "c", "d"])) == {"a", "c"}
+    with pytest.raises(StoreRefused):
+        await store.transact(lambda tx: tx.write(Changes(handled=[("d", NOW), ("a", NOW)])))
     assert await store.transact(lambda tx: tx.mail.forget(NOW + timedelta(hours=1), 1)) == 1
     assert await store.transact(lambda tx: tx.mail.forget(NOW + timedelta(hours=1), 100)) == 1
-    assert await store.transact(lambda tx: tx.mail.fresh(["a", "b", "c"], NOW)) == {"a", "b"}
+    assert await store.read(lambda tx: tx.mail.handled(["a", "b", "c", "d"])) == {"c"}
 
 
 async def test_the_outbox_keeps_messages_until_they_are_sent(store: SqlStore) -> None:
@@ -294,9 +298,9 @@ async def test_the_outbox_keeps_messages_until_they_are_sent(store: SqlStore) ->
         "x", "key", "orders/1", b"\x00\xff", "m1", priority=7, mandatory=False, correlation_id="c", headers={"a": "b"}
     )
     other = Message("x", "key", "orders/1", b"", "m2")
-    await store.transact(lambda tx: tx.mail.post([(1, message), (2, other)]))
+    await store.transact(lambda tx: tx.write(Changes(posted=[(1, message), (2, other)])))
     assert await store.read(lambda tx: tx.mail.unsent([0, 1], 10)) == [message]
-    await store.transact(lambda tx: tx.mail.sent(["m1", "none"]))
+    await store.transact(lambda tx: tx.write(Changes(sent=["m1", "none"])))
     assert await store.read(lambda tx: tx.mail.unsent([1, 2], 10)) == [other]
 
 
@@ -304,8 +308,8 @@ async def test_log_pieces_stay_as_they_were(store: SqlStore) -> None:
     def piece(start: int, text: str, stream: str = "stdout") -> LogPiece:
         return LogPiece(RUN, 0, 1, stream, start, text)
 
-    await store.transact(lambda tx: tx.notes.log([piece(5, "b"), piece(0, "a"), piece(0, "err", "stderr")]))
-    await store.transact(lambda tx: tx.notes.log([piece(0, "changed"), piece(9, "c")]))
+    await store.transact(lambda tx: tx.write(Changes(logs=[piece(5, "b"), piece(0, "a"), piece(0, "err", "stderr")])))
+    await store.transact(lambda tx: tx.write(Changes(logs=[piece(0, "changed"), piece(9, "c")])))
     found = await store.read(lambda tx: tx.notes.logs(TaskRef(RUN, 0), 1, "stdout", 0, 10))
     assert found == [piece(0, "a"), piece(5, "b"), piece(9, "c")]
     assert await store.read(lambda tx: tx.notes.logs(TaskRef(RUN, 0), 1, "stdout", 5, 1)) == [piece(5, "b")]
@@ -314,10 +318,10 @@ async def test_log_pieces_stay_as_they_were(store: SqlStore) -> None:
 async def test_intents_are_done_in_order(store: SqlStore) -> None:
     far = new_run_id(NOW, 2, _rng)
     for run, what in ((RUN, "cancel"), (far, "cancel"), (RUN, "retry")):
-        await store.transact(lambda tx, run=run, what=what: tx.notes.intend(run, what, NOW))
+        await store.transact(lambda tx, run=run, what=what: tx.write(Changes(wanted=[(run, what, NOW)])))
     found = await store.read(lambda tx: tx.notes.intents([1], 10))
     assert [(one.run, one.what) for one in found] == [(RUN, "cancel"), (RUN, "retry")]
-    await store.transact(lambda tx: tx.notes.done([found[0].id]))
+    await store.transact(lambda tx: tx.write(Changes(done=[found[0].id])))
     assert await store.read(lambda tx: tx.notes.intents([1], 10)) == found[1:]
 
 
@@ -325,8 +329,8 @@ async def test_evidence_and_parked_messages(store: SqlStore) -> None:
     stray = Stray(RUN, 0, 1, "w", "late", "{}", NOW)
     parked = ParkedMessage(0, "m1", "bad", "x", "y", "k", b"\x00", {"a": "b"}, NOW)
     for _ in range(2):
-        await store.transact(lambda tx: tx.notes.park([parked]))
-    await store.transact(lambda tx: tx.notes.stray([stray]))
+        await store.transact(lambda tx: tx.write(Changes(parked=[parked])))
+    await store.transact(lambda tx: tx.write(Changes(strays=[stray])))
     assert await store.read(lambda tx: tx.notes.strays(TaskRef(RUN, 0))) == [stray]
     (found,) = await store.read(lambda tx: tx.notes.parked(10))
     assert ParkedMessage(0, *(getattr(found, name) for name in list(ParkedMessage.__slots__)[1:])) == parked
@@ -396,7 +400,7 @@ async def test_readers_do_not_wait_for_writers(store: SqlStore, url: str) -> Non
     loop = asyncio.get_running_loop()
 
     def work(tx: Transaction) -> None:
-        tx.runs.add([row])
+        tx.write(Changes(new_runs=[row]))
         loop.call_soon_threadsafe(begun.set)
         if "sqlite" in url:
             go_on.wait(10)
@@ -436,7 +440,7 @@ async def test_programs_that_start_together_migrate_in_turn(opened: Open, url: s
 @pytest.mark.parametrize(("n", "reason"), [(0, "a\0b"), (10**12, "fine")])
 async def test_a_value_that_no_column_takes_is_refused(store: SqlStore, url: str, n: int, reason: str) -> None:
     with pytest.raises(StoreRefused):
-        await store.transact(lambda tx: tx.notes.stray([Stray(RUN, n, 1, "w", reason, "{}", NOW)]))
+        await store.transact(lambda tx: tx.write(Changes(strays=[Stray(RUN, n, 1, "w", reason, "{}", NOW)])))
     await store.read(lambda tx: tx.shards.all())
 
 
@@ -450,7 +454,7 @@ async def test_a_database_that_was_killed_is_away_and_comes_back(
         row = run_row(shard=0)
 
         def work(tx: Transaction) -> None:
-            tx.runs.add([row])
+            tx.write(Changes(new_runs=[row]))
             postgresql.kill()
             tx.runs.load([row.id])
 
@@ -462,7 +466,7 @@ async def test_a_database_that_was_killed_is_away_and_comes_back(
         finally:
             postgresql.start()
         assert await store.read(lambda tx: tx.runs.load([row.id])) == {}
-        await store.transact(lambda tx: tx.runs.add([row]))
+        await store.transact(lambda tx: tx.write(Changes(new_runs=[row])))
     finally:
         await store.close()
 

@@ -29,7 +29,7 @@ from warrener.errors import (
 from warrener.ids import shard_of
 from warrener.messages import Event, Events, Heartbeat, Kind, Wake, decode, encode
 from warrener.settings import Settings
-from warrener.store import ParkedMessage, RunRow, Store, Transaction
+from warrener.store import Changes, ParkedMessage, RunRow, Store, Transaction
 from warrener.stores import open_store
 from warrener.topology import EVENTS, control
 from warrener.views import RunAsked
@@ -110,7 +110,7 @@ async def set_state(store: Store, run_id: str, state: str) -> None:
     def write(tx: Transaction) -> None:
         row = tx.runs.find(run_id)[0]
         row.state = state
-        tx.runs.save([row])
+        tx.write(Changes(runs=[row]))
 
     await store.transact(write)
 
@@ -379,7 +379,7 @@ async def test_a_parked_message_can_be_replayed_once(client: AsyncClient, settin
     message = ParkedMessage(
         0, "m1", "three strikes", "warrener.control", "wake", "wake/1", b'{"shards":[3]}', {"signature": "s"}, NOW
     )
-    await store.transact(lambda tx: tx.notes.park([message]))
+    await store.transact(lambda tx: tx.write(Changes(parked=[message])))
     (parked,) = await client.parked()
     shown = await client.parked_message(parked.id)
     assert (shown.reason, shown.body, shown.headers) == (
@@ -399,7 +399,7 @@ async def test_a_parked_message_can_be_replayed_once(client: AsyncClient, settin
 
 async def test_a_parked_message_that_nobody_takes_stays(client: AsyncClient, store: Store) -> None:
     message = ParkedMessage(0, "m1", "why", "warrener.orders", "call.gone", "orders/1", b"{}", {}, NOW)
-    await store.transact(lambda tx: tx.notes.park([message]))
+    await store.transact(lambda tx: tx.write(Changes(parked=[message])))
     (parked,) = await client.parked()
     with pytest.raises(GatewayUnavailable):
         await client.replay(parked.id)

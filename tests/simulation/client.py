@@ -18,7 +18,7 @@ from warrener.ids import RunId, new_token
 from warrener.messages import Accepted, Body, CancelRuns, RunRequest, Submit, Wake, decode, encode
 from warrener.runs import FINAL
 from warrener.signing import HEADER, SubmitKey
-from warrener.store import Transaction
+from warrener.store import Changes, Transaction
 from warrener.submission import definition_row, make_run
 from warrener.topology import CONTROL, REPORTS, SUBMISSIONS
 from warrener.workflows import Definition
@@ -98,8 +98,7 @@ class Client:
                 return known[key]
             request = RunRequest(key=key)
             row = make_run(OWNER, definition, request, now=self._now(), shards=self._shards, rng=self._rng)
-            tx.runs.define([definition_row(definition, self._now())])
-            tx.runs.add([row])
+            tx.write(Changes(definitions=[definition_row(definition, self._now())], new_runs=[row]))
             return row.id
 
         run = await self._write(add)
@@ -130,7 +129,7 @@ class Client:
             await self.intend(run, "retry")
 
     async def intend(self, run: str, what: str) -> None:
-        await self._write(lambda tx: tx.notes.intend(RunId(run), what, self._now()))
+        await self._write(lambda tx: tx.write(Changes(wanted=[(RunId(run), what, self._now())])))
 
     async def _write(self, work: Callable[[Transaction], Any]) -> Any:
         while True:

@@ -15,7 +15,7 @@ from simulation.faults import Faults
 from simulation.loop import LIFE
 from simulation.trace import Trace
 from warrener.errors import StoreUnavailable
-from warrener.store import Deployment, Transaction
+from warrener.store import Changes, Deployment, Transaction
 from warrener.stores.sql import Inline, SqlStore, sqlite_engine
 
 T = TypeVar("T")
@@ -73,6 +73,14 @@ class SimStore:
         await self._way()
         self._maybe_fail(self._faults.store_after, "after")
         return result
+
+    async def apply(self, work: Callable[[Transaction], tuple[T, Changes]]) -> T:
+        def read_and_write(tx: Transaction) -> T:
+            result, changes = work(tx)
+            tx.write(changes)
+            return result
+
+        return await self.transact(read_and_write)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         await self._way()

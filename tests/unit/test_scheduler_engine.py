@@ -27,7 +27,7 @@ from warrener.messages import (
 )  # fmt: skip
 from warrener.runs import RunState
 from warrener.states import State
-from warrener.store import Transaction
+from warrener.store import Changes, Transaction
 from warrener.submission import definition_row, make_run
 from warrener.workflows import Definition
 
@@ -142,8 +142,8 @@ def accept(desk: Desk, tasks: dict[str, object], key: str = "rest") -> str:
     run = make_run("me", definition, RunRequest(key=key), now=desk.now, shards=desk.rules.shards, rng=desk.rules.rng)
 
     def insert(tx: Transaction) -> None:
-        tx.runs.define([definition_row(definition, desk.now)])
-        tx.runs.add([run])
+        tx.write(Changes(definitions=[definition_row(definition, desk.now)]))
+        tx.write(Changes(new_runs=[run]))
 
     desk.do(insert)
     return run.id
@@ -168,7 +168,7 @@ def test_a_run_that_is_cancelled_before_it_is_taken_up_ends(desk: Desk, caller: 
 def test_a_run_that_ended_before_it_was_taken_up_can_be_retried(desk: Desk, caller: Hand) -> None:
     run = accept(desk, {"a": call()})
     desk.deliver(CancelRuns(owner="me", runs=[run]))
-    desk.do(lambda tx: tx.notes.intend(run, "retry", desk.now))
+    desk.do(lambda tx: tx.write(Changes(wanted=[(run, "retry", desk.now)])))
     desk.wait(seconds=2)
     desk.wait(seconds=2)
     assert desk.take_order().run == run
@@ -176,7 +176,7 @@ def test_a_run_that_ended_before_it_was_taken_up_can_be_retried(desk: Desk, call
 
 def test_an_intent_to_cancel_meets_a_run_taken_up_in_the_same_tick(desk: Desk, caller: Hand) -> None:
     run = accept(desk, {"a": call(), "b": job(needs=["a"])})
-    desk.do(lambda tx: tx.notes.intend(run, "cancel", desk.now))
+    desk.do(lambda tx: tx.write(Changes(wanted=[(run, "cancel", desk.now)])))
     desk.wait(seconds=2)
     assert desk.run(run).state == RunState.CANCELLED
     assert set(desk.states(run).values()) == {State.CANCELLED}
@@ -671,7 +671,7 @@ def test_what_did_not_succeed_gets_another_go(desk: Desk, caller: Hand) -> None:
     desk.deliver(caller.report(desk.take_order("a"), output=7))
     desk.deliver(caller.report(desk.take_order("b"), Outcome.FAILED, cause=Cause.ERROR))
     assert desk.run(run).state == RunState.FAILED
-    desk.do(lambda tx: tx.notes.intend(run, "retry", desk.now))
+    desk.do(lambda tx: tx.write(Changes(wanted=[(run, "retry", desk.now)])))
     desk.wait(seconds=2)
     assert desk.states(run) == {"a": State.SUCCEEDED, "b": State.ORDERED, "c": State.WAITING}
     again = desk.take_order("b")
@@ -685,7 +685,7 @@ def test_what_did_not_succeed_gets_another_go(desk: Desk, caller: Hand) -> None:
 
 def test_a_running_run_is_not_retried(desk: Desk, caller: Hand) -> None:
     run = desk.submit({"a": call()})
-    desk.do(lambda tx: tx.notes.intend(run, "retry", desk.now))
+    desk.do(lambda tx: tx.write(Changes(wanted=[(run, "retry", desk.now)])))
     desk.wait(seconds=2)
     assert desk.task(run).attempt == 1
 
@@ -763,7 +763,7 @@ def test_a_retried_run_goes_back_to_its_site(desk: Desk) -> None:
     run = desk.submit({"a": job()})
     desk.deliver(north.report(desk.grant(north, desk.take_order()), Outcome.FAILED, cause=Cause.EXIT))
     assert desk.engine.book.sites == {}
-    desk.do(lambda tx: tx.notes.intend(run, "retry", desk.now))
+    desk.do(lambda tx: tx.write(Changes(wanted=[(run, "retry", desk.now)])))
     desk.wait(seconds=2)
     assert desk.routes[-1] == ("worker.job-n", ["a"], True)
 

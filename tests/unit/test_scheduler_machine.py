@@ -27,6 +27,7 @@ from warrener.messages import (
 from warrener.runs import FINAL as FINAL_RUNS
 from warrener.runs import RunState
 from warrener.states import FINAL, State
+from warrener.store import Changes
 
 WORKFLOWS: list[dict[str, Any]] = [
     {"a": call(retry={"count": 1, "delay": "5s"})},
@@ -136,7 +137,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if runs and by_message:
             self.say(CancelRuns(owner="me", runs=[self._pick(runs, which)]))
         elif runs:
-            self.desk.do(lambda tx: tx.notes.intend(self._pick(runs, which), "cancel", self.desk.now))
+            self.desk.do(lambda tx: tx.write(Changes(wanted=[(self._pick(runs, which), "cancel", self.desk.now)])))
 
     @rule(which=PICK)
     def retry(self, which: int) -> None:
@@ -144,7 +145,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if runs:
             run = self._pick(runs, which)
             self.reopened.add(run)
-            self.desk.do(lambda tx: tx.notes.intend(run, "retry", self.desk.now))
+            self.desk.do(lambda tx: tx.write(Changes(wanted=[(run, "retry", self.desk.now)])))
 
     @rule(which=st.lists(PICK, min_size=1, max_size=5))
     @precondition(lambda self: self.past)

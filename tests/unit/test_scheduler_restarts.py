@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from desk import Desk, Hand, call, job
+from desk import Desk, Hand, at_once, call, job
 from warrener.messages import EndedLife, Grant, Heartbeat, Kind
 from warrener.states import State
 
@@ -88,7 +88,7 @@ def test_orders_that_went_with_their_broker_are_placed_anew_at_once(desk: Desk) 
     run = desk.submit({"t": call()})
     assert desk.task(run).state is State.ORDERED
     desk.crash()
-    desk.do(lambda tx: desk.engine.recall(tx, desk.now))
+    at_once(desk.store.apply(lambda tx: desk.engine.recall(tx, desk.now)))
     assert desk.task(run).state is State.READY
     desk.hire(caller)
     assert (desk.task(run).state, desk.task(run).attempt, desk.task(run).tries) == (State.ORDERED, 2, 0)

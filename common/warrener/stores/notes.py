@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, insert, select
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy import Connection, Row, delete, select
 
-from warrener.ids import RunId, TaskRef, shard_of
+from warrener.ids import TaskRef
 from warrener.store import Intent, LogPiece, ParkedMessage, Stray
 from warrener.stores.tables import intents, logs, parked, strays
 
 _STRAY_NAMES = ("run", "n", "attempt", "worker", "reason", "report", "at")
-_PARKED_NAMES = ("message_id", "reason", "exchange", "routing_key", "kind", "body", "at")
 
 
 class SqlNotes:
@@ -24,9 +20,6 @@ class SqlNotes:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def intend(self, run: RunId, what: str, now: datetime) -> None:
-        self._connection.execute(insert(intents), {"shard": shard_of(run), "run": run, "what": what, "at": now})
 
     def intents(self, shards: Collection[int], limit: int) -> Sequence[Intent]:
         rows = self._connection.execute(
@@ -36,22 +29,6 @@ class SqlNotes:
             .limit(limit)
         )
         return [Intent(*row) for row in rows]
-
-    def done(self, intents_: Sequence[int]) -> None:
-        if intents_:
-            self._connection.execute(delete(intents).where(intents.c.id.in_(intents_)))
-
-    def log(self, pieces: Sequence[LogPiece]) -> None:
-        self._insert_new(
-            logs,
-            [
-                {
-                    "run": piece.run, "n": piece.n, "attempt": piece.attempt, "stream": piece.stream,
-                    "start": piece.start, "text": piece.text,
-                }
-                for piece in pieces
-            ],
-        )  # fmt: skip
 
     def logs(self, ref: TaskRef, attempt: int, stream: str, start: int, limit: int) -> Sequence[LogPiece]:
         rows = self._connection.execute(
@@ -63,12 +40,6 @@ class SqlNotes:
         )
         return [LogPiece(*row) for row in rows]
 
-    def stray(self, rows: Sequence[Stray]) -> None:
-        if rows:
-            self._connection.execute(
-                insert(strays), [{name: getattr(row, name) for name in _STRAY_NAMES} for row in rows]
-            )
-
     def strays(self, ref: TaskRef) -> Sequence[Stray]:
         rows = self._connection.execute(
             select(*(strays.c[name] for name in _STRAY_NAMES))
@@ -76,15 +47,6 @@ class SqlNotes:
             .order_by(strays.c.id)
         )
         return [Stray(*row) for row in rows]
-
-    def park(self, rows: Sequence[ParkedMessage]) -> None:
-        self._insert_new(
-            parked,
-            [
-                {name: getattr(row, name) for name in _PARKED_NAMES} | {"headers": json.dumps(dict(row.headers))}
-                for row in rows
-            ],
-        )
 
     def parked(self, limit: int) -> Sequence[ParkedMessage]:
         rows = self._connection.execute(select(parked).order_by(parked.c.id.desc()).limit(limit))
@@ -96,12 +58,6 @@ class SqlNotes:
 
     def unpark(self, number: int) -> None:
         self._connection.execute(delete(parked).where(parked.c.id == number))
-
-    def _insert_new(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert rows whose key is not there yet."""
-        if rows:
-            insert_ = insert_postgresql if self._connection.dialect.name == "postgresql" else insert_sqlite
-            self._connection.execute(insert_(table).on_conflict_do_nothing(), rows)
 
 
 def _parked(row: Row[Any]) -> ParkedMessage:

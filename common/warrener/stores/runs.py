@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, Row, Select, Text, Update, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy import Connection, Row, Select, Text, select, text
 
 from warrener.ids import RunId
-from warrener.store import Definition, RunFilter, RunRow
+from warrener.store import RunFilter, RunRow
 from warrener.stores.rows import Rows
-from warrener.stores.tables import runs, to_microseconds, workflows
+from warrener.stores.tables import runs, workflows
 
 _COLUMNS = (
     runs.c.id, runs.c.shard, runs.c.owner, runs.c.key, runs.c.workflow, runs.c.digest, runs.c.params,
@@ -29,15 +27,6 @@ class SqlRuns:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def define(self, definitions: Iterable[Definition]) -> None:
-        insert_ = insert_postgresql if self._connection.dialect.name == "postgresql" else insert_sqlite
-        for one in definitions:
-            if self.definition(one.digest) is None:
-                self._connection.execute(
-                    insert_(workflows).on_conflict_do_nothing(),  # another program may define it right now
-                    {name: getattr(one, name) for name in ("digest", "name", "version", "definition", "created_at")},
-                )
-
     def definition(self, digest: str) -> str | None:
         found: str | None = self._connection.scalar(select(workflows.c.definition).where(workflows.c.digest == digest))
         return found
@@ -47,10 +36,6 @@ class SqlRuns:
         query = select(runs.c.key, runs.c.id).where(runs.c.owner == owner, runs.c.key.in_(select(given.table.c.text)))
         rows = self._connection.execute(query, given.bind((key,) for key in keys))
         return {key: RunId(run) for key, run in rows}
-
-    def add(self, rows: Sequence[RunRow]) -> None:
-        if rows:
-            self._connection.execute(insert(runs), [{name: getattr(row, name) for name in _NAMES} for row in rows])
 
     def accepted(self, shards: Collection[int], limit: int) -> Sequence[tuple[RunRow, str]]:
         rows = self._connection.execute(
@@ -69,21 +54,6 @@ class SqlRuns:
         query: Select[Any] = select(*_COLUMNS).join(given.table, runs.c.id == given.table.c.text)
         rows = [_run(row) for row in self._connection.execute(query, given.bind((one,) for one in ids))]
         return {run.id: run for run in rows}
-
-    def save(self, rows: Sequence[RunRow]) -> None:
-        if not rows:
-            return
-        statement, given = _save(self._connection.dialect.name)
-        self._connection.execute(
-            statement,
-            given.bind(
-                (
-                    row.id, row.state, row.tasks, row.unfinished, row.failed, row.cancelled, row.site,
-                    None if row.finished_at is None else to_microseconds(row.finished_at),
-                )
-                for row in rows
-            ),
-        )  # fmt: skip
 
     def sites(self, shards: Collection[int]) -> dict[RunId, str]:
         rows = self._connection.execute(
@@ -124,25 +94,3 @@ def _run(row: Row[Any]) -> RunRow:
 @lru_cache
 def _texts(dialect: str) -> Rows:
     return Rows(dialect, {"text": Text()})
-
-
-@lru_cache
-def _save(dialect: str) -> tuple[Update, Rows]:
-    given = Rows(
-        dialect,
-        {
-            "id": Text(), "state": Text(), "tasks": Integer(), "unfinished": Integer(), "failed": Integer(),
-            "cancelled": Integer(), "site": Text(), "finished_at": BigInteger(),
-        },
-    )  # fmt: skip
-    new = given.table.c
-    changed = [
-        runs.c.state,
-        runs.c.tasks,
-        runs.c.unfinished,
-        runs.c.failed,
-        runs.c.cancelled,
-        runs.c.site,
-        runs.c.finished_at,
-    ]
-    return update(runs).where(runs.c.id == new.id).values({column: new[column.name] for column in changed}), given

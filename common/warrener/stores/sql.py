@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
 from sqlalchemy.exc import DataError as BadValueError
 from sqlalchemy.exc import (
     DBAPIError,
@@ -26,7 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.store import Deployment, Transaction
+from warrener.store import Changes, Deployment, Mail, Notes, Runs, Shards, Tasks, Transaction
 from warrener.stores import migrations
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
@@ -34,16 +34,21 @@ from warrener.stores.runs import SqlRuns
 from warrener.stores.shards import SqlShards
 from warrener.stores.tables import deployment, shards
 from warrener.stores.tasks import SqlTasks
+from warrener.stores.writing import write_to_postgresql, write_to_sqlite
 
 T = TypeVar("T")
 
 
+Mode = Literal["transact", "apply", "read"]
+"""In one transaction that may write; by statements that are transactions each; or in one that only reads."""
+
+
 class Database(Protocol):
-    """Runs a function on a connection, in one transaction."""
+    """Runs a function on a connection."""
 
     where: str
 
-    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T: ...
+    async def run(self, work: Callable[[Connection], T], mode: Mode) -> T: ...
     async def close(self) -> None: ...
 
 
@@ -58,20 +63,29 @@ class SqlStore:
             migrations.upgrade(connection)
             return _make_deployment(connection, shards)
 
-        return await self._run(upgrade, write=True)
+        return await self._run(upgrade, "transact")
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
-        return await self._run(lambda connection: work(_transaction(connection)), write=True)
+        return await self._run(lambda connection: work(_transaction(connection)), "transact")
+
+    async def apply(self, work: Callable[[Transaction], tuple[T, Changes]]) -> T:
+        def read_and_write(connection: Connection) -> T:
+            transaction = _transaction(connection)
+            result, changes = work(transaction)
+            transaction.write(changes)
+            return result
+
+        return await self._run(read_and_write, "apply")
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        return await self._run(lambda connection: work(_transaction(connection)), write=False)
+        return await self._run(lambda connection: work(_transaction(connection)), "read")
 
     async def close(self) -> None:
         await self._database.close()
 
-    async def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+    async def _run(self, work: Callable[[Connection], T], mode: Mode) -> T:
         try:
-            return await self._database.run(work, write=write)
+            return await self._database.run(work, mode)
         except (DBAPIError, DisconnectionError, ResourceClosedError, PoolTimeoutError, OSError) as error:
             if _refused(error):
                 raise StoreRefused(f"{self._database.where} refused the data: {_reason(error)}") from error
@@ -84,28 +98,48 @@ class PostgreSQL:
     def __init__(self, url: str, *, connections: int = 4) -> None:
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
         self.where = f"the database {parsed.render_as_string(hide_password=True)}"
-        self._engine: AsyncEngine = create_async_engine(
-            parsed,
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=10,
-            connect_args={
-                "timeout": 5,
-                "command_timeout": 60,
-                "prepared_statement_cache_size": 500,  # there are more statements than SQLAlchemy's default of 100
-                "server_settings": {"application_name": "warrener"},
-            },
-        )
+        self._engine = _postgresql_engine(parsed, connections, {})
+        self._applying = _postgresql_engine(parsed, 1, _KEYED, isolation_level="AUTOCOMMIT")
 
-    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+    async def run(self, work: Callable[[Connection], T], mode: Mode) -> T:
+        if mode == "apply":
+            async with self._applying.connect() as connection:
+                return await connection.run_sync(work)
         async with self._engine.connect() as connection:
-            if not write:
+            if mode == "read":
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             async with connection.begin():
                 return await connection.run_sync(work)
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._applying.dispose()
+
+
+_KEYED = {
+    "plan_cache_mode": "force_generic_plan",  # to plan a statement with so many parts takes longer than to execute it
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""What PostgreSQL must know of a scheduler's statements: each goes for its rows by an index, however many rows it brings, and
+however many the statistics say that there are."""
+
+
+def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **options: Any) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=10,
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 60,
+            "prepared_statement_cache_size": 500,  # there are more statements than SQLAlchemy's default of 100
+            "server_settings": {"application_name": "warrener"} | settings,
+        },
+        **options,
+    )
 
 
 class SQLite:
@@ -118,9 +152,9 @@ class SQLite:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="sqlite-reader")
 
-    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
-        thread = self._writer if write else self._reader
-        job = asyncio.get_running_loop().run_in_executor(thread, _in_transaction, self._engine, work, write)
+    async def run(self, work: Callable[[Connection], T], mode: Mode) -> T:
+        thread = self._reader if mode == "read" else self._writer
+        job = asyncio.get_running_loop().run_in_executor(thread, _in_transaction, self._engine, work, mode)
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -142,8 +176,8 @@ class Inline:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def run(self, work: Callable[[Connection], T], *, write: bool) -> T:
-        return _in_transaction(self._engine, work, write)
+    async def run(self, work: Callable[[Connection], T], mode: Mode) -> T:
+        return _in_transaction(self._engine, work, mode)
 
     async def close(self) -> None:
         """The engine belongs to whoever made it: it outlives simulated crashes."""
@@ -185,19 +219,33 @@ def begin_when_told(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _in_transaction(engine: Engine, work: Callable[[Connection], T], write: bool) -> T:  # noqa: FBT001 - run_in_executor
-    with engine.connect().execution_options(write=write) as connection, connection.begin():
+def _in_transaction(engine: Engine, work: Callable[[Connection], T], mode: Mode) -> T:
+    with engine.connect().execution_options(write=mode != "read") as connection, connection.begin():
         return work(connection)
 
 
+class SqlTransaction:
+    """The queries of all parts over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.shards: Shards = SqlShards(connection)
+        self.runs: Runs = SqlRuns(connection)
+        self.tasks: Tasks = SqlTasks(connection)
+        self.mail: Mail = SqlMail(connection)
+        self.notes: Notes = SqlNotes(connection)
+
+    def write(self, changes: Changes) -> None:
+        if self._connection.dialect.name == "postgresql":
+            write_to_postgresql(self._connection, changes)
+        else:
+            if changes.epochs:
+                self.shards.fence(changes.epochs)
+            write_to_sqlite(self._connection, changes)
+
+
 def _transaction(connection: Connection) -> Transaction:
-    return Transaction(
-        shards=SqlShards(connection),
-        runs=SqlRuns(connection),
-        tasks=SqlTasks(connection),
-        mail=SqlMail(connection),
-        notes=SqlNotes(connection),
-    )
+    return SqlTransaction(connection)
 
 
 def _make_deployment(connection: Connection, number: int) -> Deployment:

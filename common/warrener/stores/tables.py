@@ -8,6 +8,7 @@ collation orders alike.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -36,6 +37,7 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """The deadline of what has none: it sorts behind every other."""
 
 
+@lru_cache(maxsize=8192)  # the rows of a tick share their moments
 def to_microseconds(moment: datetime) -> int:
     """Return a moment as the database keeps it."""
     return (moment - _EPOCH) // _MICROSECOND

@@ -8,26 +8,19 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Column,
     Connection,
     Integer,
     Select,
-    SmallInteger,
     Text,
-    Update,
     and_,
-    insert,
     select,
-    update,
 )
 
-from warrener.errors import Fenced
 from warrener.ids import RunId, TaskRef
 from warrener.states import State
-from warrener.store import AttemptRow, TaskChange, TaskRow
+from warrener.store import AttemptRow, TaskRow
 from warrener.stores.rows import Rows
-from warrener.stores.tables import IS_IN_FLIGHT, IS_READY, attempts, needs, tasks, to_microseconds
+from warrener.stores.tables import IS_IN_FLIGHT, IS_READY, attempts, needs, tasks
 
 _NAMES = (
     "run", "n", "shard", "name", "kind", "lane", "workflow", "section", "templated", "policy", "priority", "weight",
@@ -38,40 +31,12 @@ _COLUMNS = tuple(tasks.c[name] for name in _NAMES)
 _LIGHT = tuple(column for column in _COLUMNS if column.name not in ("message", "output"))
 _LIGHT_NAMES = tuple(column.name for column in _LIGHT)
 
-_MUTABLE: tuple[Column[Any], ...] = (
-    tasks.c.state, tasks.c.unmet, tasks.c.level, tasks.c.ready_at, tasks.c.due_at, tasks.c.attempt, tasks.c.tries,
-    tasks.c.worker, tasks.c.boot, tasks.c.ordered_at, tasks.c.started_at, tasks.c.finished_at, tasks.c.cause,
-    tasks.c.message, tasks.c.exit_code, tasks.c.output,
-)  # fmt: skip
-_ATTEMPT_NAMES = tuple(column.name for column in attempts.c)
-
 
 class SqlTasks:
     """Queries over `tasks`, `needs` and `attempts`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def add(self, rows: Sequence[TaskRow], needs_: Sequence[tuple[RunId, int, int]]) -> None:
-        if rows:
-            self._connection.execute(insert(tasks), [{name: getattr(row, name) for name in _NAMES} for row in rows])
-        if needs_:
-            self._connection.execute(
-                insert(needs), [{"run": run, "upstream": upstream, "n": n} for run, upstream, n in needs_]
-            )
-
-    def save(self, changes: Sequence[TaskChange]) -> None:
-        if not changes:
-            return
-        statement, given = _save(self._connection.dialect.name)
-        saved = self._connection.execute(statement, given.bind(map(_values, changes))).rowcount
-        if saved != len(changes):
-            raise Fenced(f"{len(changes) - saved} of {len(changes)} tasks were changed by somebody else")
-
-    def render(self, rows: Sequence[TaskRow]) -> None:
-        if rows:
-            statement, given = _render(self._connection.dialect.name)
-            self._connection.execute(statement, given.bind((row.run, row.n, row.section) for row in rows))
 
     def load(self, refs: Collection[TaskRef]) -> dict[TaskRef, TaskRow]:
         if not refs:
@@ -137,12 +102,6 @@ class SqlTasks:
             .limit(limit)
         )
 
-    def ended(self, rows: Sequence[AttemptRow]) -> None:
-        if rows:
-            self._connection.execute(
-                insert(attempts), [{name: getattr(row, name) for name in _ATTEMPT_NAMES} for row in rows]
-            )
-
     def attempts(self, ref: TaskRef) -> Sequence[AttemptRow]:
         rows = self._connection.execute(
             select(attempts).where(attempts.c.run == ref.run, attempts.c.n == ref.n).order_by(attempts.c.attempt)
@@ -163,51 +122,6 @@ def _task(row: Sequence[Any]) -> TaskRow:
     task = TaskRow(**dict(zip(names, row, strict=True)))
     task.state = State(task.state)
     return task
-
-
-def _moment(moment: datetime | None) -> int | None:
-    return None if moment is None else to_microseconds(moment)
-
-
-def _values(change: TaskChange) -> tuple[Any, ...]:
-    row = change.row
-    return (
-        row.run, row.n, change.was, change.was_attempt,
-        row.state, row.unmet, row.level, _moment(row.ready_at), _moment(row.due_at), row.attempt, row.tries,
-        row.worker, row.boot, _moment(row.ordered_at), _moment(row.started_at), _moment(row.finished_at),
-        row.cause, row.message, row.exit_code, row.output,
-    )  # fmt: skip
-
-
-@lru_cache
-def _save(dialect: str) -> tuple[Update, Rows]:
-    columns: dict[str, Any] = {"run": Text(), "n": Integer(), "was": Text(), "was_attempt": Integer()}
-    for column in _MUTABLE:
-        columns[column.name] = _plain(column)
-    given = Rows(dialect, columns)
-    new = given.table.c
-    statement = (
-        update(tasks)
-        .where(tasks.c.run == new.run, tasks.c.n == new.n)
-        .where(tasks.c.state == new.was, tasks.c.attempt == new.was_attempt)
-        .values({column: new[column.name] for column in _MUTABLE})
-    )
-    return statement, given
-
-
-def _plain(column: Column[Any]) -> Any:
-    """Return the type that a parameter row has: moments travel as numbers."""
-    if isinstance(column.type, Integer | BigInteger | SmallInteger | Text):
-        return column.type
-    return BigInteger()
-
-
-@lru_cache
-def _render(dialect: str) -> tuple[Update, Rows]:
-    given = Rows(dialect, {"run": Text(), "n": Integer(), "section": Text()})
-    new = given.table.c
-    statement = update(tasks).where(tasks.c.run == new.run, tasks.c.n == new.n)
-    return statement.values(section=new.section, templated=False), given
 
 
 @lru_cache

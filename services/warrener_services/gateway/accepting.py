@@ -10,7 +10,7 @@ from warrener.errors import InvalidWorkflow, StoreRefused
 from warrener.ids import new_token
 from warrener.messages import RunRequest
 from warrener.reading import read_workflow
-from warrener.store import RunRow, Transaction
+from warrener.store import Changes, RunRow, Transaction
 from warrener.submission import definition_row, facts_of, make_run
 from warrener.views import RunAsked, Submission, Submitted, SubmittedRun
 from warrener.workflows import Definition
@@ -89,6 +89,5 @@ def _add(tx: Transaction, definition: Definition, rows: Sequence[RunRow], now: d
             new.append(row)
         results.append(SubmittedRun(id=known[row.key], key=row.key, new=known[row.key] == row.id))
     if new:
-        tx.runs.define([definition_row(definition, now)])
-        tx.runs.add(new)
+        tx.write(Changes(definitions=[definition_row(definition, now)], new_runs=new))
     return Submitted(runs=results)

@@ -26,7 +26,7 @@ from warrener.messages import (
 )
 from warrener.signing import HEADER
 from warrener.states import HELD, Move, State
-from warrener.store import ParkedMessage, Transaction
+from warrener.store import Changes, ParkedMessage, Transaction
 
 from . import handlers, intents
 from .book import Book
@@ -46,8 +46,9 @@ LOOK_EVERY = timedelta(seconds=1)
 """How often the store is looked into without being told to."""
 
 _LIMIT = 500
-_RECORDED = (CancelRuns, Reports)
-"""What the inbox remembers. A submission is remembered by its runs' keys: come again, it is answered again."""
+_RECORDED = (CancelRuns,)
+"""What the inbox remembers: nothing else in it tells that it was done before. A submission is known by its runs' keys,
+a claim or a report by the state of its attempt; come again, they are answered again."""
 
 _KINDS: tuple[type[Body], ...] = (Submit, CancelRuns, Claims, Reports, Logs, Heartbeat, Members, Wake)
 
@@ -95,18 +96,18 @@ class Engine:
             self.book.windows[lane] = Window(spilled=True)
         return list(tx.mail.unsent(epochs, 100_000))
 
-    def recall(self, tx: Transaction, now: datetime) -> None:
+    def recall(self, tx: Transaction, now: datetime) -> tuple[None, Changes]:
         """Place every order anew that nobody has claimed: the broker that carried them is gone with all its queues."""
         tick = Tick(self.book, self._rules, tx, now)
         for row in list(self.book.in_flight.values()):
             if row.state is State.ORDERED:
                 tick.make_ready(row, Move.PLACE_ANEW)
-        tick.flush()
+        return None, tick.changes()
 
     def tick(
         self, tx: Transaction, deliveries: Sequence[Delivery], sent: Sequence[str], now: datetime, *, look: bool = True
-    ) -> Effects:
-        """Handle what came in, look around if it is time, and release; everything within the transaction.
+    ) -> tuple[Effects, Changes]:
+        """Handle what came in, look around if it is time, and release; return what is to be sent once it is written.
 
         Without `look`, only what was delivered is handled: a message is not to blame for what the store holds.
         """
@@ -120,13 +121,13 @@ class Engine:
         tick.close_runs()
         self.book.learn(now)
         release(tick)
-        tick.flush()
-        tx.mail.sent(sent)
-        return Effects([message for _, message in tick.out.posted], tick.out.loose)
+        tick.sent = sent
+        changes = tick.changes()
+        return Effects([message for _, message in tick.out.posted], tick.out.loose), changes
 
-    def park(self, tx: Transaction, delivery: Delivery, reason: str, now: datetime) -> None:
+    def park(self, delivery: Delivery, reason: str, now: datetime) -> tuple[None, Changes]:
         """Put a message aside that cannot be handled."""
-        tx.notes.park([_parked(delivery, reason, now)])
+        return None, Changes(parked=[_parked(delivery, reason, now)])
 
     def _refill(self, tick: Tick) -> None:
         for lane, window in self.book.windows.items():
@@ -154,15 +155,19 @@ class Engine:
             except (InvalidMessage, Forged) as error:
                 log.warning("parked a message", reason=str(error), kind=delivery.kind)
                 tick.parked.append(_parked(delivery, str(error), tick.now))
-        recorded = [storable(delivery.message_id) for delivery, body in read if isinstance(body, _RECORDED)]
-        new = tick.tx.mail.fresh([one for one in recorded if one], tick.now) if recorded else set()
+        return self._unhandled(tick, read)
+
+    def _unhandled(self, tick: Tick, read: list[tuple[Delivery, Body]]) -> list[tuple[Delivery, Body]]:
+        """Leave out what the inbox has; other programs may send messages without an id."""
+        names = [storable(delivery.message_id) for delivery, body in read if isinstance(body, _RECORDED)]
+        seen = tick.tx.mail.handled(names) if names else set()
         fresh: list[tuple[Delivery, Body]] = []
         for delivery, body in read:
-            name = storable(delivery.message_id)
-            if isinstance(body, _RECORDED) and name:  # other programs may send none
-                if name not in new:
+            if isinstance(body, _RECORDED) and (name := storable(delivery.message_id)):
+                if name in seen:
                     continue
-                new.discard(name)  # the same message may be in this tick twice
+                seen.add(name)  # the same message may be in this tick twice
+                tick.handled.append(name)
             fresh.append((delivery, body))
         return fresh
 
@@ -191,7 +196,7 @@ class Engine:
         wanted = tick.tx.notes.intents(book.epochs, _LIMIT)
         for intent in self._each(tick, wanted, lambda intent: (intent.run, intent.id)):
             intents.on_intent(tick, intent)
-            tick.tx.notes.done([intent.id])
+            tick.done.append(intent.id)
         due = tick.tx.tasks.due(book.epochs, tick.now, _LIMIT)
         for row in self._each(tick, due, lambda row: row.ref):
             on_due(tick, row)

@@ -42,9 +42,8 @@ def on_submit(tick: Tick, message: Submit) -> Accepted:
         return Accepted(results=refused)
     known = _known(tick, message)
     results = [_accept(tick, message.owner, definition, request, known) for request in message.runs]
-    if definition.digest not in tick.book.defined and any(result.new and result.run for result in results):
-        tick.tx.runs.define([definition_row(definition, tick.now)])
-        tick.book.defined.add(definition.digest)
+    if any(result.new and result.run for result in results):
+        tick.define(definition_row(definition, tick.now))
     return Accepted(results=results)
 
 

@@ -34,7 +34,7 @@ def cancel_runs(tick: Tick, message: CancelRuns) -> None:
         if run.owner == message.owner and tick.book.owns(run.shard):
             cancel_run(tick, run.id)
         elif run.owner == message.owner:
-            tick.tx.notes.intend(run.id, "cancel", tick.now)
+            tick.wanted.append((run.id, "cancel", tick.now))
 
 
 def cancel_run(tick: Tick, run_id: RunId) -> None:

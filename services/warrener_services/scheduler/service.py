@@ -136,7 +136,7 @@ class SchedulerService:
         """Place anew, once in this life, what an earlier life had sent by a broker that is no more."""
         if self._orders_lost:
             now = self._clock.now()
-            await self._store.transact(lambda tx: self._engine.recall(tx, now))
+            await self._store.apply(lambda tx: self._engine.recall(tx, now))
             self._orders_lost = False
 
     def _roll_call(self) -> Message:
@@ -204,13 +204,13 @@ class SchedulerService:
                 return
         await self._load()
         now = self._clock.now()
-        await self._store.transact(lambda tx: self._engine.park(tx, delivery, reason, now))
+        await self._store.apply(lambda _: self._engine.park(delivery, reason, now))
 
     async def _tick(self, deliveries: Sequence[Delivery], emitter: Emitter, *, look: bool = True) -> None:
         sent, now = emitter.take_confirmed(), self._clock.now()
         crash_point("scheduler.before-commit")
         try:
-            effects: Effects = await self._store.transact(
+            effects: Effects = await self._store.apply(
                 lambda tx: self._engine.tick(tx, deliveries, sent, now, look=look)
             )
         except BaseException:

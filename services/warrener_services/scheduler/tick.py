@@ -1,15 +1,16 @@
 """One tick: everything that came in since the last one, in one transaction.
 
-    deliveries ─▶ handlers ─▶ moves ─▶ successors ─▶ runs ─▶ release ─▶ commit ─▶ publish, then settle
+    deliveries ─▶ handlers ─▶ moves ─▶ successors ─▶ runs ─▶ release ─▶ changes ─▶ commit ─▶ publish, then settle
 
 A tick is the group commit of the scheduler: at idle it holds one message, under load as many as came while the last
-one was being committed. It is synchronous, touches the book in place, and sends nothing: what must go out is
-collected and leaves after the commit. When it raises, the transaction is undone and the book is thrown away.
+one was being committed. It is synchronous, touches the book in place, reads only, and sends nothing. What
+must be written is written in one go at its end, and what must go out leaves after that commit. When anything raises,
+nothing was written, and the book is thrown away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from warrener.signing import Keys
 from warrener.states import FINAL, IN_FLIGHT, Move, move
 from warrener.store import (
     AttemptRow,
+    Changes,
+    Definition,
     LogPiece,
     ParkedMessage,
     RunRow,
@@ -61,16 +64,20 @@ class Tick:
         self.out = Outgoing(rules, now)
         self.finished: list[TaskRow] = []
         self.doing: Hashable | None = None  # the row of the store that is being looked at
+        self.sent: Sequence[str] = ()  # what the broker has confirmed
+        self.handled: list[str] = []  # messages for the inbox
+        self.wanted: list[tuple[RunId, str, datetime]] = []
+        self.done: list[int] = []
         self.logs: list[LogPiece] = []
         self.strays: list[Stray] = []
         self.parked: list[ParkedMessage] = []
+        self._definitions: dict[str, Definition] = {}
         self._new_runs: dict[RunId, RunRow] = {}
         self._keys: dict[tuple[str, str], RunRow] = {}
         self._runs: dict[RunId, RunRow] = {}
         self._new_tasks: dict[TaskRef, TaskRow] = {}
         self._new_needs: list[tuple[RunId, int, int]] = []
         self._changed: dict[TaskRef, TaskChange] = {}
-        self._rendered: dict[TaskRef, TaskRow] = {}
         self._ended: list[AttemptRow] = []
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,8 +160,9 @@ class Tick:
     def rendered(self, row: TaskRow, section: str) -> None:
         """Keep a section whose templates were filled in."""
         row.section, row.templated = section, False
-        if row.ref not in self._new_tasks:
-            self._rendered[row.ref] = row
+        self.note(row)
+        if (change := self._changed.get(row.ref)) is not None:
+            change.rendered = True
 
     def tasks_of(self, run: RunId) -> list[TaskRow]:
         """Return every task of a run, those that this tick adds as well."""
@@ -162,6 +170,12 @@ class Tick:
         return stored or [row for row in self._new_tasks.values() if row.run == run]
 
     # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def define(self, definition: Definition) -> None:
+        """Keep the definition that a new run has, unless the store is known to have it."""
+        if definition.digest not in self.book.defined:
+            self._definitions[definition.digest] = definition
+            self.book.defined.add(definition.digest)
 
     def add_run(self, run: RunRow) -> None:
         """Insert a run that nobody has expanded yet."""
@@ -229,28 +243,35 @@ class Tick:
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def flush(self) -> None:
-        """Write everything, in the transaction; raises Fenced when a touched shard is no longer ours."""
-        self._fence()
+    def changes(self) -> Changes:
+        """Return what the store must keep of this tick; `out` is complete then."""
         self.book.remember(self._new_runs.values())
         self.book.remember(self._runs.values())
-        self.tx.runs.add(list(self._new_runs.values()))
-        self.tx.tasks.add(list(self._new_tasks.values()), self._new_needs)
-        self.tx.tasks.save(list(self._changed.values()))
-        self.tx.tasks.render(list(self._rendered.values()))
-        self.tx.tasks.ended(self._ended)
-        self.tx.runs.save(list(self._runs.values()))
-        self.tx.notes.log(self.logs)
-        self.tx.notes.stray(self.strays)
-        self.tx.notes.park(self.parked)
         self.out.close()
-        self.tx.mail.post(self.out.posted)
+        return Changes(
+            epochs=self._epochs(),
+            definitions=list(self._definitions.values()),
+            new_runs=list(self._new_runs.values()),
+            new_tasks=list(self._new_tasks.values()),
+            needs=self._new_needs,
+            runs=list(self._runs.values()),
+            tasks=list(self._changed.values()),
+            attempts=self._ended,
+            posted=self.out.posted,
+            sent=self.sent,
+            handled=[(message_id, self.now) for message_id in self.handled],
+            wanted=self.wanted,
+            done=self.done,
+            logs=self.logs,
+            strays=self.strays,
+            parked=self.parked,
+        )
 
-    def _fence(self) -> None:
+    def _epochs(self) -> dict[int, int]:
+        """Return the epochs of the shards that this tick writes to."""
         touched = {row.shard for row in self._new_tasks.values()}
         touched.update(change.row.shard for change in self._changed.values())
         touched.update(run.shard for run in self._runs.values())
         epochs = {shard: self.book.epochs[shard] for shard in touched if shard in self.book.epochs}
         assert len(epochs) == len(touched), "a tick touches owned shards only"
-        if epochs:
-            self.tx.shards.fence(epochs)
+        return epochs

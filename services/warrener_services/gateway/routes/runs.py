@@ -14,7 +14,7 @@ from warrener.messages import Json
 from warrener.runs import FINAL, RunState
 from warrener.states import FINAL as FINAL_TASKS
 from warrener.states import State
-from warrener.store import RunFilter, RunRow, Transaction
+from warrener.store import Changes, RunFilter, RunRow, Transaction
 from warrener.views import LIMIT, Asked, RunDetail, RunPage, RunView, Submission, Submitted, Waiting, WaitingPage
 from warrener.waiting import why, why_run
 from warrener_services.gateway.accepting import accept
@@ -148,7 +148,7 @@ async def _intend(desk: Desk, prefix: str, what: Literal["cancel", "retry"]) -> 
     def write(tx: Transaction) -> RunRow:
         run = find_run(tx, prefix)
         _check(run, what)
-        tx.notes.intend(run.id, what, now)
+        tx.write(Changes(wanted=[(run.id, what, now)]))
         return run
 
     run = await desk.write(write)
