@@ -122,8 +122,8 @@ _KEYED = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-"""What PostgreSQL must know of a scheduler's statements: each goes for its rows by an index, however many rows it brings, and
-however many the statistics say that there are."""
+"""What PostgreSQL must know of a scheduler's statements: each goes for its rows by an index, however many rows it
+brings, and however many the statistics say that there are."""
 
 
 def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **options: Any) -> AsyncEngine:
