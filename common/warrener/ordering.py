@@ -9,6 +9,7 @@ task of priority p stands among the first, whatever came since.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from warrener.ids import RunId
@@ -41,6 +42,7 @@ def aged_level(priority: int, waited: timedelta) -> int:
     return max(TOP, level_of(priority) - max(0, waited // STEP))
 
 
+@lru_cache(maxsize=1024)  # the tasks of a tick share their moment
 def lifted_at(priority: int, ready_at: datetime, level: int) -> datetime | None:
     """Return when a task that stands at `level` deserves the next one; None at the top."""
     if level <= TOP:

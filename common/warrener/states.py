@@ -14,6 +14,8 @@ from warrener.errors import IllegalMove
 class State(StrEnum):
     """Where a task stands."""
 
+    __hash__ = str.__hash__  # Enum's own is a function in Python, and states are looked up for every move
+
     WAITING = "waiting"  # for what it needs, or for its retry time
     READY = "ready"  # for its turn and a free slot
     ORDERED = "ordered"  # an order is out; nobody holds the attempt yet
@@ -30,6 +32,8 @@ class State(StrEnum):
 
 class Move(StrEnum):
     """What may happen to a task."""
+
+    __hash__ = str.__hash__
 
     NEEDS_MET = "needs_met"  # what it needs is there and its time has come
     ORDER = "order"  # the scheduler sends an order; a new attempt begins

@@ -84,10 +84,10 @@ class TaskRow:
     message: str | None = None
     exit_code: int | None = None
     output: str | None = None
+    ref: TaskRef = field(init=False, repr=False)
 
-    @property
-    def ref(self) -> TaskRef:
-        return TaskRef(self.run, self.n)
+    def __post_init__(self) -> None:
+        self.ref = TaskRef(self.run, self.n)
 
     @property
     def attempt_ref(self) -> AttemptRef:

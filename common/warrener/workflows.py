@@ -101,6 +101,8 @@ class TaskPlan:
     priority: int
     weight: int
     policy: Policy
+    text: str
+    """The section as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,11 @@ class Definition:
         return cls._parse(text, place)
 
     @classmethod
+    def read(cls, text: str) -> Definition:
+        """Check a definition that is JSON text; raises InvalidWorkflow with all its problems."""
+        return _read_again(text) if len(text) <= _CACHED_TEXT else cls.parse(json.loads(text))
+
+    @classmethod
     def _parse(cls, text: str, place: Callable[[Path], str]) -> Self:
         definition = json.loads(text)
         problems: list[Problem] = []
@@ -185,6 +192,11 @@ class Definition:
 @lru_cache(maxsize=128)
 def _parse_again(text: str) -> Definition:
     return Definition._parse(text, dotted)  # noqa: SLF001 - the cached half of Definition.parse
+
+
+@lru_cache(maxsize=256)
+def _read_again(text: str) -> Definition:
+    return Definition.parse(json.loads(text))
 
 
 def _digest(definition: dict[str, Json]) -> str:
@@ -226,6 +238,7 @@ def _parsed(
         task.priority,
         task.weight,
         task.policy,
+        _text(section),
     )
     return _ParsedTask(plan, asks, constant and not _has_templates(task))
 
@@ -352,7 +365,12 @@ def _plan_task(
         chosen,
         plan.weight,
         plan.policy,
+        plan.text if task.body else _text(section),
     )
+
+
+def _text(section: Mapping[str, Json]) -> str:
+    return json.dumps(section, separators=(",", ":"))
 
 
 def _section(task: _ParsedTask, known: dict[str, dict[str, Json]], problems: list[Problem]) -> dict[str, Json]:

@@ -22,6 +22,7 @@ from warrener.messages import (
     EndedLife,
     Grant,
     Heartbeat,
+    Json,
     Kind,
     Logs,
     Members,
@@ -141,7 +142,7 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
     tick.book.lanes[row.lane].finish(seconds)
     started_at = row.started_at or tick.now - timedelta(seconds=seconds)
     if report.outcome is Outcome.SUCCEEDED:
-        output = json.dumps(report.output, separators=(",", ":"))
+        output = _written(report.output)
         if len(output) <= MAX_OUTPUT_BYTES:
             worker = row.worker if row.boot else None
             tick.move(
@@ -160,6 +161,10 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
         tick.make_ready(row, Move.PLACE_ANEW)  # its lease ran out there before it did here
         return
     fail(tick, row, report.cause or Cause.ERROR, storable(report.message), report.exit_code)
+
+
+def _written(output: Json) -> str:
+    return "null" if output is None else json.dumps(output, separators=(",", ":"))
 
 
 def fail(tick: Tick, row: TaskRow, cause: Cause, message: str, exit_code: int | None = None) -> None:

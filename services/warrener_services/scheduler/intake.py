@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 import structlog
 
@@ -28,15 +27,10 @@ from .tick import Tick
 log = structlog.get_logger(__name__)
 
 
-@lru_cache(maxsize=256)
-def _parsed(text: str) -> Definition:
-    return Definition.parse(json.loads(text))
-
-
 def on_submit(tick: Tick, message: Submit) -> Accepted:
     """Accept runs; the same owner and key always give the same run."""
     try:
-        definition = Definition.parse(message.workflow)
+        definition = Definition.read(json.dumps(message.workflow, separators=(",", ":")))
     except InvalidWorkflow as error:
         refused = [Acceptance(key=run.key, problems=list(error.problems)) for run in message.runs]
         return Accepted(results=refused)
@@ -79,7 +73,7 @@ def take_up(tick: Tick, loaded: RunRow, text: str) -> None:
     if run.state != RunState.ACCEPTED:
         return  # cancelled since, in this very tick
     try:
-        plan = _parsed(text).plan(json.loads(run.params), run=facts_of(run))
+        plan = Definition.read(text).plan(json.loads(run.params), run=facts_of(run))
     except InvalidWorkflow as error:  # accepted by a program of another version than ours
         log.error("cannot expand an accepted run", run=run.id, reason=str(error))
         tick.refuse_run(run)
@@ -98,7 +92,7 @@ def expand(tick: Tick, run: RunRow, plan: Plan) -> None:
     rows = [
         TaskRow(
             run=run.id, n=task.n, shard=run.shard, name=task.name, kind=task.kind.value, lane=task.lane,
-            workflow=run.workflow, section=json.dumps(task.section, separators=(",", ":")),
+            workflow=run.workflow, section=task.text,
             templated=task.templated, policy=text_of(task.policy),
             priority=task.priority, weight=task.weight, deadline_at=_deadline(tick.now, task.policy.deadline_s),
             fanout=fanout[task.n], state=State.WAITING, unmet=len(task.needs), level=level_of(task.priority),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import lru_cache
 
 from warrener.broker import Message
 from warrener.ids import WorkerName, new_token
@@ -45,8 +46,8 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
     sites = {worker.site for worker in workers}
     shared: list[TaskRow] = []
     passed_over: list[TaskRow] = []
+    free = credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second)
     while len(passed_over) < MAX_PASSED_OVER:
-        free = credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second)
         row = window.pop() if free > 0 else None
         if row is None:
             break
@@ -57,12 +58,14 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         if row.weight == 1 and (site is None or sites == {site}):
             _order(tick, row, None)
             shared.append(row)
+            free -= 1
             continue
         place = choose(_places(tick, workers), weight=row.weight, site=site)
         if place is None:
             passed_over.append(row)
             continue
         _order(tick, row, WorkerName(place.worker))
+        free -= row.weight
         _send(tick, [row], f"worker.{place.worker}")
     tick.doing = None
     window.put_back(passed_over)
@@ -130,12 +133,23 @@ def write_orders(tick: Tick, rows: Sequence[TaskRow], *, claim: bool) -> bytes:
 
 
 def _order_json(tick: Tick, row: TaskRow, *, claim: bool) -> str:
-    policy = policy_of(row.policy)
-    fields = {
-        "run": row.run, "n": row.n, "attempt": row.attempt, "task_name": row.name, "workflow": row.workflow,
-        "task_kind": row.kind, "priority": row.priority, "weight": row.weight, "on_lost": policy.on_lost,
-        "timeout_s": policy.timeout_s, "lease_s": tick.rules.lease_of(row).total_seconds(),
-    }  # fmt: skip
+    same = _same_for_many(
+        row.name, row.workflow, row.kind, row.priority, row.weight, row.policy, tick.rules.lease_of(row)
+    )
+    token = ""
     if not claim:
-        fields["token"] = tick.rules.keys.claims.direct_token(row.attempt_ref, row.lane.removeprefix("call."))
-    return f'{json.dumps(fields, separators=(",", ":"))[:-1]},"body":{row.section}}}'
+        token = f',"token":"{tick.rules.keys.claims.direct_token(row.attempt_ref, row.lane.removeprefix("call."))}"'
+    return f'{{"run":"{row.run}","n":{row.n},"attempt":{row.attempt}{token},{same},"body":{row.section}}}'
+
+
+@lru_cache(maxsize=4096)
+def _same_for_many(  # noqa: PLR0917 - what tasks of the same definition have in common
+    name: str, workflow: str, kind: str, priority: int, weight: int, policy: str, lease: timedelta
+) -> str:
+    """Write the fields of an order that the tasks of many runs share."""
+    rules = policy_of(policy)
+    fields = {
+        "task_name": name, "workflow": workflow, "task_kind": kind, "priority": priority, "weight": weight,
+        "on_lost": rules.on_lost, "timeout_s": rules.timeout_s, "lease_s": lease.total_seconds(),
+    }  # fmt: skip
+    return json.dumps(fields, separators=(",", ":"))[1:-1]

@@ -152,10 +152,12 @@ class Tick:
 
     def _ready_due(self, row: TaskRow, ready_at: datetime, level: int) -> datetime | None:
         """Return when a ready task must be looked at again: its grace ends, or its age lifts it."""
+        lifted = lifted_at(row.priority, ready_at, level)
         grace_s = policy_of(row.policy).grace_s if row.attempt == 0 else None
-        moments = [lifted_at(row.priority, ready_at, level)]
-        moments.append(None if grace_s is None else ready_at + timedelta(seconds=grace_s))
-        return min((moment for moment in moments if moment is not None), default=None)
+        if grace_s is None:
+            return lifted
+        late = ready_at + timedelta(seconds=grace_s)
+        return late if lifted is None else min(lifted, late)
 
     def rendered(self, row: TaskRow, section: str) -> None:
         """Keep a section whose templates were filled in."""
