@@ -255,8 +255,8 @@ class Runs(Protocol):
     """Runs and definitions."""
 
     def definition(self, digest: str) -> str | None: ...
-    def known(self, owner: str, keys: Sequence[str]) -> dict[str, RunId]:
-        """Return the runs that these idempotency keys have."""
+    def known(self, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], RunRow]:
+        """Return the runs that these owners have under these idempotency keys."""
         ...
 
     def accepted(self, shards: Collection[int], limit: int) -> Sequence[tuple[RunRow, str]]:

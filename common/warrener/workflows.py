@@ -103,6 +103,8 @@ class TaskPlan:
     policy: Policy
     text: str
     """The section as JSON."""
+    policy_text: str
+    """The policy as JSON, without what has its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ def _parsed(
         task.weight,
         task.policy,
         _text(section),
+        task.policy.model_dump_json(exclude_defaults=True),
     )
     return _ParsedTask(plan, asks, constant and not _has_templates(task))
 
@@ -366,6 +369,7 @@ def _plan_task(
         plan.weight,
         plan.policy,
         plan.text if task.body else _text(section),
+        plan.policy_text,
     )
 
 

@@ -133,15 +133,16 @@ async def test_a_second_run_of_a_key_is_refused(store: SqlStore) -> None:
     await store.transact(lambda tx: tx.write(Changes(new_runs=[first])))
     with pytest.raises(StoreRefused):
         await store.transact(lambda tx: tx.write(Changes(new_runs=[run_row("other"), second])))
-    assert await store.read(lambda tx: tx.runs.known("me", ["k", "other", "none"])) == {"k": first.id}
+    names = [("me", "k"), ("me", "other"), ("me", "none"), ("you", "k")]
+    assert await store.read(lambda tx: tx.runs.known(names)) == {("me", "k"): first}
     await store.transact(lambda tx: tx.write(Changes(new_runs=[run_row("k", owner="you")])))
 
 
 async def test_any_number_of_keys_is_asked_for_at_once(store: SqlStore) -> None:
     row = run_row("k7")
     await store.transact(lambda tx: tx.write(Changes(new_runs=[row])))
-    keys = [f"k{number}" for number in range(40_000)]
-    assert await store.read(lambda tx: tx.runs.known("me", keys)) == {"k7": row.id}
+    names = [("me", f"k{number}") for number in range(40_000)]
+    assert await store.read(lambda tx: tx.runs.known(names)) == {("me", "k7"): row}
     ids = [new_run_id(NOW, 1, _rng) for _ in range(40_000)]
     assert await store.read(lambda tx: tx.runs.load([*ids, row.id])) == {row.id: row}
 

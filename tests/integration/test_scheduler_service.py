@@ -208,7 +208,7 @@ async def test_scheduling_goes_on_when_what_was_away_is_back(world: World, away:
         if away == "store":
             await world.accepted("meanwhile")
         await world.work("after")
-    runs = await world.store.read(lambda tx: tx.runs.known("me", ["before", "meanwhile", "after"]))
+    runs = await world.store.read(lambda tx: tx.runs.known([("me", key) for key in ("before", "meanwhile", "after")]))
     assert len(runs) == 3
 
 

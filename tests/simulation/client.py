@@ -93,9 +93,9 @@ class Client:
         """Accept a run as the gateway does."""
 
         def add(tx: Transaction) -> RunId:
-            known = tx.runs.known(OWNER, [key])
-            if key in known:
-                return known[key]
+            known = tx.runs.known([(OWNER, key)])
+            if known:
+                return known[OWNER, key].id
             request = RunRequest(key=key)
             row = make_run(OWNER, definition, request, now=self._now(), shards=self._shards, rng=self._rng)
             tx.write(Changes(definitions=[definition_row(definition, self._now())], new_runs=[row]))

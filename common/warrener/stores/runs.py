@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, select, text
+from sqlalchemy import Connection, Row, Select, Text, and_, select, text
 
 from warrener.ids import RunId
 from warrener.store import RunFilter, RunRow
@@ -31,11 +31,10 @@ class SqlRuns:
         found: str | None = self._connection.scalar(select(workflows.c.definition).where(workflows.c.digest == digest))
         return found
 
-    def known(self, owner: str, keys: Sequence[str]) -> dict[str, RunId]:
-        given = _texts(self._connection.dialect.name)
-        query = select(runs.c.key, runs.c.id).where(runs.c.owner == owner, runs.c.key.in_(select(given.table.c.text)))
-        rows = self._connection.execute(query, given.bind((key,) for key in keys))
-        return {key: RunId(run) for key, run in rows}
+    def known(self, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], RunRow]:
+        query, given = _known(self._connection.dialect.name)
+        rows = [_run(row) for row in self._connection.execute(query, given.bind(names))]
+        return {(run.owner, run.key): run for run in rows}
 
     def accepted(self, shards: Collection[int], limit: int) -> Sequence[tuple[RunRow, str]]:
         rows = self._connection.execute(
@@ -94,3 +93,10 @@ def _run(row: Row[Any]) -> RunRow:
 @lru_cache
 def _texts(dialect: str) -> Rows:
     return Rows(dialect, {"text": Text()})
+
+
+@lru_cache
+def _known(dialect: str) -> tuple[Select[Any], Rows]:
+    given = Rows(dialect, {"owner": Text(), "key": Text()})
+    name = given.table.c
+    return select(*_COLUMNS).join(given.table, and_(runs.c.owner == name.owner, runs.c.key == name.key)), given

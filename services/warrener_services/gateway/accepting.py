@@ -80,7 +80,8 @@ async def _commit(desk: Desk, definition: Definition, rows: Sequence[RunRow], no
 
 
 def _add(tx: Transaction, definition: Definition, rows: Sequence[RunRow], now: datetime) -> Submitted:
-    known = dict(tx.runs.known(rows[0].owner, [row.key for row in rows]))
+    owner = rows[0].owner
+    known = {key: run.id for (_, key), run in tx.runs.known([(owner, row.key) for row in rows]).items()}
     new: list[RunRow] = []
     results: list[SubmittedRun] = []
     for row in rows:

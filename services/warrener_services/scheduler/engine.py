@@ -113,7 +113,9 @@ class Engine:
         """
         tick = self._tick = Tick(self.book, self._rules, tx, now)
         self._refill(tick)
-        for delivery, body in self._fresh(tick, deliveries):
+        fresh = self._fresh(tick, deliveries)
+        tick.look_up([(body.owner, run.key) for _, body in fresh if isinstance(body, Submit) for run in body.runs])
+        for delivery, body in fresh:
             self._handle(tick, delivery, body)
         if look:
             self._look(tick)

@@ -21,7 +21,6 @@ from warrener.stores.tables import NEVER
 from warrener.submission import definition_row, facts_of, make_run
 from warrener.workflows import Definition, Plan
 
-from .policies import text_of
 from .tick import Tick
 
 log = structlog.get_logger(__name__)
@@ -34,37 +33,25 @@ def on_submit(tick: Tick, message: Submit) -> Accepted:
     except InvalidWorkflow as error:
         refused = [Acceptance(key=run.key, problems=list(error.problems)) for run in message.runs]
         return Accepted(results=refused)
-    known = _known(tick, message)
-    results = [_accept(tick, message.owner, definition, request, known) for request in message.runs]
+    results = [_accept(tick, message.owner, definition, request) for request in message.runs]
     if any(result.new and result.run for result in results):
         tick.define(definition_row(definition, tick.now))
     return Accepted(results=results)
 
 
-def _accept(
-    tick: Tick, owner: str, definition: Definition, request: RunRequest, known: dict[str, RunRow]
-) -> Acceptance:
-    if request.key in known:
-        run = known[request.key]
-        return Acceptance(key=request.key, run=run.id, new=False, state=run.state)
+def _accept(tick: Tick, owner: str, definition: Definition, request: RunRequest) -> Acceptance:
+    known = tick.known_run(owner, request.key)
+    if known is not None:
+        return Acceptance(key=request.key, run=known.id, new=False, state=known.state)
     run = make_run(owner, definition, request, now=tick.now, shards=tick.rules.shards, rng=tick.rules.rng)
     try:
         plan = definition.plan(request.params, run=facts_of(run))
     except InvalidWorkflow as error:
         return Acceptance(key=request.key, problems=list(error.problems))
-    known[request.key] = run
     tick.add_run(run)
     if tick.book.owns(run.shard):
         expand(tick, run, plan)
     return Acceptance(key=request.key, run=run.id, state=run.state)
-
-
-def _known(tick: Tick, message: Submit) -> dict[str, RunRow]:
-    """Return the runs that these keys have already, some perhaps since a moment ago."""
-    keys = [request.key for request in message.runs]
-    ids = tick.tx.runs.known(message.owner, keys)
-    loaded = tick.tx.runs.load(ids.values())
-    return {key: tick.fresh_run(loaded[run]) for key, run in ids.items()} | tick.new_runs_of(message.owner, keys)
 
 
 def take_up(tick: Tick, loaded: RunRow, text: str) -> None:
@@ -93,7 +80,7 @@ def expand(tick: Tick, run: RunRow, plan: Plan) -> None:
         TaskRow(
             run=run.id, n=task.n, shard=run.shard, name=task.name, kind=task.kind.value, lane=task.lane,
             workflow=run.workflow, section=task.text,
-            templated=task.templated, policy=text_of(task.policy),
+            templated=task.templated, policy=task.policy_text,
             priority=task.priority, weight=task.weight, deadline_at=_deadline(tick.now, task.policy.deadline_s),
             fanout=fanout[task.n], state=State.WAITING, unmet=len(task.needs), level=level_of(task.priority),
         )

@@ -11,9 +11,3 @@ from warrener.workflows import Policy
 def policy_of(text: str) -> Policy:
     """Return the policy of a task's `policy` column."""
     return Policy.model_validate_json(text)
-
-
-@lru_cache(maxsize=4096)
-def text_of(policy: Policy) -> str:
-    """Return what stands in the column."""
-    return policy.model_dump_json(exclude_defaults=True)

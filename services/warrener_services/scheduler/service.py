@@ -8,12 +8,13 @@ begins from the store. There is no other way to recover, so this one is always t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import structlog
 
-from warrener.broker import Broker, Delivery, Message, Subscription
+from warrener.broker import Broker, Delivery, Message, Queue, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, StoreUnavailable, Unavailable
 from warrener.ids import new_token
@@ -24,14 +25,16 @@ from warrener.topology import CONTROL, PARKED_QUEUE, SUBMISSIONS, control, repor
 from .crash_points import crash_point
 from .emitter import Emitter
 from .engine import Effects, Engine
+from .inlet import Inlet, Pace
 from .ownership import Ownership
 from .tick import Rules
 
 log = structlog.get_logger(__name__)
 
 PREFETCH = 400
+SUBMISSIONS_PREFETCH = 64
 A_TICK = 200
-"""How many deliveries one tick takes at most: a bound for memory and for the length of a transaction."""
+"""How many messages one tick takes at most, besides submissions: a bound for the length of a transaction."""
 
 INBOX_KEPT = timedelta(days=7)
 _FORGET_EVERY_S = 60.0
@@ -83,20 +86,26 @@ class SchedulerService:
     async def _session(self) -> None:
         epochs = await self._won_shards()
         crash_point("scheduler.taken")
-        subscription = await self._subscribed(sorted(epochs))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                emitter = Emitter(self._broker, tasks)
-                unsent = await self._load()
-                await self._recall()
-                crash_point("scheduler.loaded")
-                emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
-                tasks.create_task(self._keep())
-                tasks.create_task(self._forget())
-                tasks.create_task(self._pump(subscription, emitter))
-                log.info("scheduling", shards=len(epochs), unsent=len(unsent))
-        finally:
-            await subscription.close()
+        own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
+        queues = [PARKED_QUEUE, own, *(reports(shard) for shard in sorted(epochs))]
+        async with (
+            self._subscribed(queues, prefetch=PREFETCH) as reported,
+            self._subscribed([SUBMISSIONS], prefetch=SUBMISSIONS_PREFETCH) as submitted,
+            asyncio.TaskGroup() as tasks,
+        ):
+            emitter = Emitter(self._broker, tasks)
+            unsent = await self._load()
+            await self._recall()
+            crash_point("scheduler.loaded")
+            emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
+            tasks.create_task(self._keep())
+            tasks.create_task(self._forget())
+            news = asyncio.Event()
+            inlets = Inlet(reported, news), Inlet(submitted, news)
+            for inlet in inlets:
+                tasks.create_task(inlet.run())
+            tasks.create_task(self._pump(*inlets, news, emitter))
+            log.info("scheduling", shards=len(epochs), unsent=len(unsent))
 
     async def _won_shards(self) -> dict[int, int]:
         """Wait until there are shards to own."""
@@ -108,20 +117,24 @@ class SchedulerService:
             await asyncio.sleep(self._ownership.pause_s)
         return epochs
 
-    async def _subscribed(self, shards: Sequence[int]) -> Subscription:
+    @asynccontextmanager
+    async def _subscribed(self, queues: Sequence[Queue], *, prefetch: int) -> AsyncIterator[Subscription]:
         """Wait until the broker is there; keep the shards meanwhile."""
-        own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
-        queues = [SUBMISSIONS, PARKED_QUEUE, own, *(reports(shard) for shard in shards)]
         said = False
         while True:
             try:
-                return await self._broker.subscribe(queues, prefetch=PREFETCH)
+                subscription = await self._broker.subscribe(queues, prefetch=prefetch)
+                break
             except BrokerUnavailable as error:
                 if not said:
                     log.warning("waiting for the broker", reason=str(error))
                     said = True
                 await self._ownership.keep()
                 await asyncio.sleep(_AGAIN_S)
+        try:
+            yield subscription
+        finally:
+            await subscription.close()
 
     async def _load(self) -> list[Message]:
         epochs, now = dict(self._ownership.epochs), self._clock.now()
@@ -147,24 +160,24 @@ class SchedulerService:
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _pump(self, subscription: Subscription, emitter: Emitter) -> None:
-        taking: asyncio.Task[Sequence[Delivery]] | None = None
-        try:
-            while True:
-                taking = taking or asyncio.create_task(subscription.take(A_TICK))
-                await asyncio.wait([taking], timeout=self._until_look_s())
-                deliveries: Sequence[Delivery] = []
-                if taking.done():
-                    deliveries, taking = taking.result(), None
-                await self._handle(deliveries, emitter)
-                if deliveries:
-                    crash_point("scheduler.before-settle")
-                await subscription.settle(deliveries)
-                if deliveries:
-                    crash_point("scheduler.after-settle")
-        finally:
-            if taking is not None:
-                taking.cancel()
+    async def _pump(self, reported: Inlet, submitted: Inlet, news: asyncio.Event, emitter: Emitter) -> None:
+        pace, loop = Pace(SUBMISSIONS_PREFETCH), asyncio.get_running_loop()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._until_look_s()):
+                    await news.wait()
+            news.clear()
+            arrived, submissions = reported.pick(A_TICK), submitted.pick(pace.limit)
+            if reported or submitted:
+                news.set()
+            begun_s = loop.time()
+            await self._handle([*arrived, *submissions], emitter)
+            pace.learn(taken=len(submissions), seconds=loop.time() - begun_s)
+            if arrived or submissions:
+                crash_point("scheduler.before-settle")
+                await reported.settle(arrived)
+                await submitted.settle(submissions)
+                crash_point("scheduler.after-settle")
 
     def _until_look_s(self) -> float:
         look_at = self._engine.book.look_at

@@ -203,11 +203,17 @@ class Tick:
 
     def fresh_run(self, loaded: RunRow) -> RunRow:
         """Return a run as this tick left it, for a row just read from the store."""
-        return self._runs.get(loaded.id) or self.book.runs.get(loaded.id) or loaded
+        return self._new_runs.get(loaded.id) or self._runs.get(loaded.id) or self.book.runs.get(loaded.id) or loaded
 
-    def new_runs_of(self, owner: str, keys: Collection[str]) -> dict[str, RunRow]:
-        """Return the runs that this tick adds under these keys."""
-        return {key: self._keys[owner, key] for key in keys if (owner, key) in self._keys}
+    def look_up(self, names: Collection[tuple[str, str]]) -> None:
+        """Look up, for all submissions of this tick at once, which of these owners and keys have a run already."""
+        if names:
+            self._keys.update(self.tx.runs.known(names))
+
+    def known_run(self, owner: str, key: str) -> RunRow | None:
+        """Return the run that an owner has under a key, perhaps since a moment ago; after `look_up`."""
+        run = self._keys.get((owner, key))
+        return None if run is None else self.fresh_run(run)
 
     def run(self, run: RunId) -> RunRow | None:
         """Return a run to change; what is changed is saved with the tick."""

@@ -1,0 +1,68 @@
+"""Where deliveries wait for the next tick, and how many of them it takes.
+
+Finish before you begin: reports free slots and end runs, so a tick takes all that are there; of the submissions, which
+the broker keeps safe meanwhile, it takes as many as leave it short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from warrener.broker import Delivery, Subscription
+
+_AT_ONCE = 1_000
+_SHORT_S = 0.01
+
+
+class _Waiting(NamedTuple):
+    minus_priority: int
+    number: int
+    delivery: Delivery
+
+
+class Inlet:
+    """The deliveries of a subscription, the more urgent first, as many as its prefetch lets be there.
+
+    `run` is its life and belongs into a task; `news` is set whenever something came.
+    """
+
+    def __init__(self, subscription: Subscription, news: asyncio.Event) -> None:
+        self._subscription, self._news = subscription, news
+        self._waiting: list[_Waiting] = []
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Take deliveries in until cancelled; raises BrokerUnavailable when the subscription was closed."""
+        while True:
+            for delivery in await self._subscription.take(_AT_ONCE):
+                heapq.heappush(self._waiting, _Waiting(-delivery.priority, next(self._numbers), delivery))
+            self._news.set()
+
+    def pick(self, limit: int) -> list[Delivery]:
+        """Return what comes first; it must be settled when it was handled."""
+        return [heapq.heappop(self._waiting).delivery for _ in range(min(limit, len(self._waiting)))]
+
+    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+        await self._subscription.settle(deliveries)
+
+
+class Pace:
+    """How many submissions a tick takes: doubled while ticks stay short, halved when one was long."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.limit = 1
+
+    def learn(self, *, taken: int, seconds: float) -> None:
+        """Adapt to a tick that took so many submissions and lasted so long."""
+        if seconds > 2 * _SHORT_S:
+            self.limit = max(1, self.limit // 2)
+        elif seconds < _SHORT_S and taken >= self.limit:
+            self.limit = min(self._most, 2 * self.limit)
