@@ -52,6 +52,9 @@ _TASK_CHANGES = (
 )  # fmt: skip
 
 
+_HELD = ("worker", "boot")
+_ENDED = ("started_at", "finished_at", "output")
+_FAILED = ("cause", "message", "exit_code")
 _RENDERED = ("section", "templated")
 """Written when templates were filled in; else nothing is given for them, and they stay."""
 
@@ -61,7 +64,8 @@ class _Part:
     """What becomes of one field of `Changes`: rows of a table that are inserted, updated, or deleted.
 
     `columns`: those of the table that each given row has a value for; an update finds its row by the first `guards` of
-    them, and sets the others. `once`: a row that is there already stays as it is.
+    them, and sets the others. `once`: a row that is there already stays as it is. `sparse`: groups of columns that most
+    ticks have nothing for; PostgreSQL is not given a group without a single value.
     """
 
     field: str
@@ -71,6 +75,13 @@ class _Part:
     values: Callable[[Any], tuple[Any, ...]]
     guards: int = 0
     once: bool = False
+    sparse: tuple[tuple[str, ...], ...] = ()
+
+    def empty(self, columns: Columns) -> frozenset[str]:
+        """Return the columns of the sparse groups that hold nothing."""
+        by_name = dict(zip(self.columns, columns, strict=True))
+        groups = (group for group in self.sparse if all(_holds_nothing(by_name[name]) for name in group))
+        return frozenset(name for group in groups for name in group)
 
     def given(self, changes: Changes) -> Columns:
         """Return the rows by columns, as the databases keep them; empty without rows."""
@@ -79,6 +90,10 @@ class _Part:
             for place in _moments(self.table, self.columns):
                 columns[place] = [None if moment is None else to_microseconds(moment) for moment in columns[place]]
         return columns
+
+
+def _holds_nothing(column: Sequence[Any]) -> bool:
+    return column.count(None) == len(column)
 
 
 def _outgoing(posted: tuple[int, Message]) -> tuple[Any, ...]:
@@ -104,20 +119,19 @@ def _parked(row: ParkedMessage) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _rows(
-    field: str, table: Table, values: Callable[[Any], tuple[Any, ...]] | None = None, *, once: bool = False
-) -> _Part:
+def _rows(field: str, table: Table, values: Callable[[Any], tuple[Any, ...]] | None = None, **how: Any) -> _Part:
     """Insert rows; an id that counts up is the database's to give."""
     names = tuple(column.name for column in table.c if column.autoincrement is not True)
-    return _Part(field, "insert", table, names, values or attrgetter(*names), once=once)
+    return _Part(field, "insert", table, names, values or attrgetter(*names), **how)
 
 
 _PARTS = (
     _rows("definitions", workflows, once=True),
     _rows("new_runs", runs),
-    _rows("new_tasks", tasks),
+    _rows("new_tasks", tasks, sparse=(_HELD + _ENDED + _FAILED,)),
     _rows("needs", needs, tuple),
-    _Part("tasks", "update", tasks, ("run", "n", "state", "attempt", *_TASK_CHANGES, *_RENDERED), _change, guards=4),
+    _Part("tasks", "update", tasks, ("run", "n", "state", "attempt", *_TASK_CHANGES, *_RENDERED), _change, guards=4,
+          sparse=(_HELD, _ENDED, _FAILED, _RENDERED)),
     _Part("runs", "update", runs, ("id", *_RUN_CHANGES), attrgetter("id", *_RUN_CHANGES), guards=1),
     _rows("attempts", attempts),
     _rows("posted", outbox, _outgoing),
@@ -148,13 +162,15 @@ def _filled(changes: Changes) -> Iterator[tuple[_Part, Columns]]:
 
 def write_to_postgresql(connection: Connection, changes: Changes) -> None:
     """Write in one statement. Raises Fenced; the statement has failed then, and the transaction with it."""
-    filled = list(_filled(changes))
     arguments: list[Sequence[Any]] = [list(changes.epochs), list(changes.epochs.values())] if changes.epochs else []
-    for _, columns in filled:
-        arguments.extend(columns)
+    parts: list[tuple[_Part, frozenset[str]]] = []
+    for part, columns in _filled(changes):
+        empty = part.empty(columns)
+        parts.append((part, empty))
+        arguments.extend(column for name, column in zip(part.columns, columns, strict=True) if name not in empty)
     if not arguments:
         return
-    statement = _statement(tuple(part for part, _ in filled), fenced=bool(changes.epochs))
+    statement = _statement(tuple(parts), fenced=bool(changes.epochs))
     try:
         connection.exec_driver_sql(statement, tuple(arguments))
     except DBAPIError as error:
@@ -164,7 +180,7 @@ def write_to_postgresql(connection: Connection, changes: Changes) -> None:
 
 
 @lru_cache(maxsize=256)
-def _statement(parts: tuple[_Part, ...], *, fenced: bool) -> str:
+def _statement(parts: tuple[tuple[_Part, frozenset[str]], ...], *, fenced: bool) -> str:
     """Write the statement for these sorts of rows. It divides by zero when a fence or a guard does not hold."""
     expressions: list[str] = []
     checks: list[str] = []
@@ -180,33 +196,34 @@ def _statement(parts: tuple[_Part, ...], *, fenced: bool) -> str:
             " USING (shard, epoch)) = cardinality($1)"
         )
         number = 3
-    for part in parts:
-        places = [
-            f"${number + place}::{part.table.c[name].type.compile(_DIALECT)}[]"
-            for place, name in enumerate(part.columns)
+    for part, empty in parts:
+        given = [name for name in part.columns if name not in empty]
+        arrays = [
+            f"${place}::{part.table.c[name].type.compile(_DIALECT)}[]" for place, name in enumerate(given, start=number)
         ]
-        expressions.append(f"{part.field}_ AS ({_EXPRESSIONS[part.how](part, ', '.join(places))} RETURNING 1)")
+        expressions.append(f"{part.field}_ AS ({_EXPRESSIONS[part.how](part, given, ', '.join(arrays))} RETURNING 1)")
         if part.field == _GUARDED:
             checks.append(f"(SELECT count(*) FROM {part.field}_) = cardinality(${number})")
-        number += len(part.columns)
+        number += len(given)
     return f"WITH {', '.join(expressions)} SELECT 1 / ({' AND '.join(checks) or 'true'})::int"
 
 
-def _insert(part: _Part, arrays: str) -> str:
+def _insert(part: _Part, given: Sequence[str], arrays: str) -> str:
     rows = f"SELECT * FROM unnest({arrays})"
-    return f"INSERT INTO {part.table.name} ({_listed(part.columns)}) {rows}{_unless_there(part)}"
+    return f"INSERT INTO {part.table.name} ({_listed(given)}) {rows}{_unless_there(part)}"
 
 
-def _update(part: _Part, arrays: str) -> str:
-    given = [f"v{place}" for place in range(len(part.columns))]
-    pairs = list(zip(part.columns, given, strict=True))
+def _update(part: _Part, given: Sequence[str], arrays: str) -> str:
+    values = [f"v{place}" for place in range(len(given))]
+    pairs = list(zip(given, values, strict=True))
     found = " AND ".join(f't."{name}" = {value}' for name, value in pairs[: part.guards])
-    changed = _set(pairs[part.guards :], "t")
-    return f"UPDATE {part.table.name} AS t SET {changed} FROM unnest({arrays}) AS v ({', '.join(given)}) WHERE {found}"
+    nothing = [(name, "NULL") for name in part.columns if name not in given]
+    changed = _set([*pairs[part.guards :], *nothing], "t")
+    return f"UPDATE {part.table.name} AS t SET {changed} FROM unnest({arrays}) AS v ({', '.join(values)}) WHERE {found}"
 
 
-def _delete(part: _Part, arrays: str) -> str:
-    return f"DELETE FROM {part.table.name} WHERE {_listed(part.columns)} = ANY({arrays})"
+def _delete(part: _Part, given: Sequence[str], arrays: str) -> str:
+    return f"DELETE FROM {part.table.name} WHERE {_listed(given)} = ANY({arrays})"
 
 
 def _set(pairs: Sequence[tuple[str, str]], table: str) -> str:
@@ -224,7 +241,11 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in columns)
 
 
-_EXPRESSIONS: dict[str, Callable[[_Part, str], str]] = {"insert": _insert, "update": _update, "delete": _delete}
+_EXPRESSIONS: dict[str, Callable[[_Part, Sequence[str], str], str]] = {
+    "insert": _insert,
+    "update": _update,
+    "delete": _delete,
+}
 
 
 # ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────────────────────
