@@ -100,6 +100,10 @@ class Fenced(WarrenerError):
     """A write carried an epoch that is no longer the shard's; nothing was written."""
 
 
+class Undone(WarrenerError):
+    """What a change was built on could not be written; nothing of it was written either."""
+
+
 class IllegalMove(WarrenerError):
     """The table of states has no such move."""
 

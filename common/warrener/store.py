@@ -371,6 +371,10 @@ class Store(Protocol):
 
         What it reads may be of several moments: only what nobody else writes, or what a guard, an epoch or a unique
         key stands for, can be built on. In return it costs one round trip, where `transact` costs several.
+
+        Calls may overlap. They are carried out in the order in which they were made, and each reads what those before
+        it have written; an implementation may call a function while the changes of the one before are being written.
+        When one fails, those that were made before its end fail too: with Undone.
         """
         ...
 

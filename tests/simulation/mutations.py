@@ -14,7 +14,7 @@ from warrener.messages import Reports
 from warrener.states import HELD, Move, State
 from warrener.worker.leases import Leases
 from warrener_services.scheduler import engine, handlers
-from warrener_services.scheduler.service import SchedulerService
+from warrener_services.scheduler.rounds import Rounds
 
 Patch = tuple[Any, str, Any]
 
@@ -87,15 +87,15 @@ def _settle_before_the_commit() -> Sequence[Patch]:
 
 def _keep_the_book_after_a_failure() -> Sequence[Patch]:
     """Go on with a book that is ahead of the store."""
-    right = SchedulerService._tick
+    right = Rounds._tick
 
-    async def tick(self: Any, deliveries: Any, emitter: Any) -> None:
+    async def tick(self: Any, deliveries: Any, thought: Any = None, **how: Any) -> None:
         try:
-            await right(self, deliveries, emitter)
+            await right(self, deliveries, thought, **how)
         except StoreUnavailable:
             return
 
-    return [(SchedulerService, "_tick", tick)]
+    return [(Rounds, "_tick", tick)]
 
 
 def _finish_what_is_lost() -> Sequence[Patch]:

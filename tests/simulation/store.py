@@ -16,6 +16,7 @@ from simulation.loop import LIFE
 from simulation.trace import Trace
 from warrener.errors import StoreUnavailable
 from warrener.store import Changes, Deployment, Transaction
+from warrener.stores.applied import Applied
 from warrener.stores.sql import Inline, SqlStore, sqlite_engine
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class SimStore:
         self._disk, self._rng, self._faults, self._trace = disk, rng, faults, trace
         self._committed = committed
         self._sql = SqlStore(Inline(disk.engine))
+        self._last = Applied()
 
     async def migrate(self, *, shards: int) -> Deployment:
         return Deployment(shards)
@@ -80,7 +82,12 @@ class SimStore:
             tx.write(changes)
             return result
 
-        return await self.transact(read_and_write)
+        before, own = self._last, Applied()
+        self._last = own
+        with own:
+            if not before.over:
+                await before.wait()
+            return await self.transact(read_and_write)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         await self._way()

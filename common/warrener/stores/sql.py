@@ -8,10 +8,11 @@ costs one hop per transaction instead of one per statement.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
 from sqlalchemy.exc import DataError as BadValueError
@@ -24,10 +25,12 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
 from warrener.store import Changes, Deployment, Mail, Notes, Runs, Shards, Tasks, Transaction
 from warrener.stores import migrations
+from warrener.stores.applied import Applied
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
 from warrener.stores.runs import SqlRuns
@@ -39,16 +42,25 @@ from warrener.stores.writing import write_to_postgresql, write_to_sqlite
 T = TypeVar("T")
 
 
-Mode = Literal["transact", "apply", "read"]
-"""In one transaction that may write; by statements that are transactions each; or in one that only reads."""
+Mode = Literal["transact", "read"]
+"""A transaction that may write, or one that only reads."""
+
+Reading = Callable[[Connection], tuple[T, Changes]]
 
 
 class Database(Protocol):
-    """Runs a function on a connection."""
+    """Runs functions on a connection."""
 
     where: str
 
-    async def run(self, work: Callable[[Connection], T], mode: Mode) -> T: ...
+    async def run(self, work: Callable[[Connection], T], mode: Mode) -> T:
+        """Run a function in one transaction."""
+        ...
+
+    async def apply(self, read: Reading[T], before: Applied | None) -> T:
+        """Do as `Store.apply` says, behind the one before."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -57,6 +69,7 @@ class SqlStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._last = Applied()
 
     async def migrate(self, *, shards: int) -> Deployment:
         def upgrade(connection: Connection) -> Deployment:
@@ -69,13 +82,14 @@ class SqlStore:
         return await self._run(lambda connection: work(_transaction(connection)), "transact")
 
     async def apply(self, work: Callable[[Transaction], tuple[T, Changes]]) -> T:
-        def read_and_write(connection: Connection) -> T:
-            transaction = _transaction(connection)
-            result, changes = work(transaction)
-            transaction.write(changes)
-            return result
+        before, own = self._last, Applied()
+        self._last = own
 
-        return await self._run(read_and_write, "apply")
+        def read(connection: Connection) -> tuple[T, Changes]:
+            return work(_transaction(connection))
+
+        with own:
+            return await self._translated(self._database.apply(read, None if before.over else before))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(lambda connection: work(_transaction(connection)), "read")
@@ -84,12 +98,31 @@ class SqlStore:
         await self._database.close()
 
     async def _run(self, work: Callable[[Connection], T], mode: Mode) -> T:
+        return await self._translated(self._database.run(work, mode))
+
+    async def _translated(self, running: Awaitable[T]) -> T:
         try:
-            return await self._database.run(work, mode)
+            return await running
         except (DBAPIError, DisconnectionError, ResourceClosedError, PoolTimeoutError, OSError) as error:
             if _refused(error):
                 raise StoreRefused(f"{self._database.where} refused the data: {_reason(error)}") from error
             raise StoreUnavailable(f"{self._database.where} is not available: {_reason(error)}") from error
+
+
+class _Behind:
+    """A connection whose first use waits until what is being written on another one is there to be read."""
+
+    def __init__(self, connection: Connection, before: Applied) -> None:
+        self._connection, self._before = connection, before
+        self.dialect = connection.dialect
+
+    def __getattr__(self, name: str) -> Any:
+        await_only(self._before.wait())
+        return getattr(self._connection, name)
+
+
+def _behind(connection: Connection, before: Applied | None) -> Connection:
+    return connection if before is None else cast("Connection", _Behind(connection, before))
 
 
 class PostgreSQL:
@@ -99,12 +132,21 @@ class PostgreSQL:
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
         self.where = f"the database {parsed.render_as_string(hide_password=True)}"
         self._engine = _postgresql_engine(parsed, connections, {})
-        self._applying = _postgresql_engine(parsed, 1, _KEYED, isolation_level="AUTOCOMMIT")
+        self._applying = _postgresql_engine(parsed, 2, _KEYED, isolation_level="AUTOCOMMIT")
+        self._reading = asyncio.Lock()
+
+    async def apply(self, read: Reading[T], before: Applied | None) -> T:
+        """Let a function read and think while the database writes for the one before."""
+        async with AsyncExitStack() as stack:
+            async with self._reading:
+                connection = await stack.enter_async_context(self._applying.connect())
+                result, changes = await connection.run_sync(lambda sync: read(_behind(sync, before)))
+            if before is not None:
+                await before.wait()
+            await connection.run_sync(write_to_postgresql, changes)
+            return result
 
     async def run(self, work: Callable[[Connection], T], mode: Mode) -> T:
-        if mode == "apply":
-            async with self._applying.connect() as connection:
-                return await connection.run_sync(work)
         async with self._engine.connect() as connection:
             if mode == "read":
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -162,6 +204,9 @@ class SQLite:
             await asyncio.wait([job])
             raise
 
+    async def apply(self, read: Reading[T], before: Applied | None) -> T:
+        return await _in_turn(self, read, before)
+
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._engine.dispose)
         self._writer.shutdown(wait=False)
@@ -178,6 +223,9 @@ class Inline:
 
     async def run(self, work: Callable[[Connection], T], mode: Mode) -> T:
         return _in_transaction(self._engine, work, mode)
+
+    async def apply(self, read: Reading[T], before: Applied | None) -> T:
+        return await _in_turn(self, read, before)
 
     async def close(self) -> None:
         """The engine belongs to whoever made it: it outlives simulated crashes."""
@@ -242,6 +290,19 @@ class SqlTransaction:
             if changes.epochs:
                 self.shards.fence(changes.epochs)
             write_to_sqlite(self._connection, changes)
+
+
+async def _in_turn(database: Database, read: Reading[T], before: Applied | None) -> T:
+    """Let a function read and write in one transaction, after the one before."""
+    if before is not None:
+        await before.wait()
+
+    def read_and_write(connection: Connection) -> T:
+        result, changes = read(connection)
+        _transaction(connection).write(changes)
+        return result
+
+    return await database.run(read_and_write, "transact")
 
 
 def _transaction(connection: Connection) -> Transaction:

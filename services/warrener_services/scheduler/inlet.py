@@ -16,6 +16,7 @@ from warrener.broker import Delivery, Subscription
 
 _AT_ONCE = 1_000
 _SHORT_S = 0.01
+_MOST = 64
 
 
 class _Waiting(NamedTuple):
@@ -56,8 +57,7 @@ class Inlet:
 class Pace:
     """How many submissions a tick takes: doubled while ticks stay short, halved when one was long."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self.limit = 1
 
     def learn(self, *, taken: int, seconds: float) -> None:
@@ -65,4 +65,4 @@ class Pace:
         if seconds > 2 * _SHORT_S:
             self.limit = max(1, self.limit // 2)
         elif seconds < _SHORT_S and taken >= self.limit:
-            self.limit = min(self._most, 2 * self.limit)
+            self.limit = min(_MOST, 2 * self.limit)

@@ -8,13 +8,13 @@ begins from the store. There is no other way to recover, so this one is always t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import structlog
 
-from warrener.broker import Broker, Delivery, Message, Queue, Subscription
+from warrener.broker import Broker, Message, Queue, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, StoreUnavailable, Unavailable
 from warrener.ids import new_token
@@ -24,22 +24,20 @@ from warrener.topology import CONTROL, PARKED_QUEUE, SUBMISSIONS, control, repor
 
 from .crash_points import crash_point
 from .emitter import Emitter
-from .engine import Effects, Engine
-from .inlet import Inlet, Pace
+from .engine import Engine
+from .inlet import Inlet
 from .ownership import Ownership
+from .rounds import Rounds
 from .tick import Rules
 
 log = structlog.get_logger(__name__)
 
 PREFETCH = 400
 SUBMISSIONS_PREFETCH = 64
-A_TICK = 200
-"""How many messages one tick takes at most, besides submissions: a bound for the length of a transaction."""
 
 INBOX_KEPT = timedelta(days=7)
 _FORGET_EVERY_S = 60.0
 _AGAIN_S = 1.0
-_STRIKES = 3
 
 
 class SchedulerService:
@@ -88,11 +86,12 @@ class SchedulerService:
         crash_point("scheduler.taken")
         own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
         queues = [PARKED_QUEUE, own, *(reports(shard) for shard in sorted(epochs))]
-        async with (
-            self._subscribed(queues, prefetch=PREFETCH) as reported,
-            self._subscribed([SUBMISSIONS], prefetch=SUBMISSIONS_PREFETCH) as submitted,
-            asyncio.TaskGroup() as tasks,
-        ):
+        async with AsyncExitStack() as stack:
+            reported = await self._subscribed(queues, prefetch=PREFETCH)
+            stack.push_async_callback(reported.close)
+            submitted = await self._subscribed([SUBMISSIONS], prefetch=SUBMISSIONS_PREFETCH)
+            stack.push_async_callback(submitted.close)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             emitter = Emitter(self._broker, tasks)
             unsent = await self._load()
             await self._recall()
@@ -104,7 +103,11 @@ class SchedulerService:
             inlets = Inlet(reported, news), Inlet(submitted, news)
             for inlet in inlets:
                 tasks.create_task(inlet.run())
-            tasks.create_task(self._pump(*inlets, news, emitter))
+            rounds = Rounds(
+                self._engine, self._store, self._clock, emitter,
+                reported=inlets[0], submitted=inlets[1], news=news, load=self._load,
+            )  # fmt: skip
+            tasks.create_task(rounds.run())
             log.info("scheduling", shards=len(epochs), unsent=len(unsent))
 
     async def _won_shards(self) -> dict[int, int]:
@@ -117,24 +120,18 @@ class SchedulerService:
             await asyncio.sleep(self._ownership.pause_s)
         return epochs
 
-    @asynccontextmanager
-    async def _subscribed(self, queues: Sequence[Queue], *, prefetch: int) -> AsyncIterator[Subscription]:
+    async def _subscribed(self, queues: Sequence[Queue], *, prefetch: int) -> Subscription:
         """Wait until the broker is there; keep the shards meanwhile."""
         said = False
         while True:
             try:
-                subscription = await self._broker.subscribe(queues, prefetch=prefetch)
-                break
+                return await self._broker.subscribe(queues, prefetch=prefetch)
             except BrokerUnavailable as error:
                 if not said:
                     log.warning("waiting for the broker", reason=str(error))
                     said = True
                 await self._ownership.keep()
                 await asyncio.sleep(_AGAIN_S)
-        try:
-            yield subscription
-        finally:
-            await subscription.close()
 
     async def _load(self) -> list[Message]:
         epochs, now = dict(self._ownership.epochs), self._clock.now()
@@ -157,80 +154,6 @@ class SchedulerService:
             exchange=CONTROL, routing_key="rollcall", kind=RollCall.KIND, body=encode(RollCall()),
             message_id=new_token(self._rules.rng), durable=False, mandatory=False,
         )  # fmt: skip
-
-    # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _pump(self, reported: Inlet, submitted: Inlet, news: asyncio.Event, emitter: Emitter) -> None:
-        pace, loop = Pace(SUBMISSIONS_PREFETCH), asyncio.get_running_loop()
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._until_look_s()):
-                    await news.wait()
-            news.clear()
-            arrived, submissions = reported.pick(A_TICK), submitted.pick(pace.limit)
-            if reported or submitted:
-                news.set()
-            begun_s = loop.time()
-            await self._handle([*arrived, *submissions], emitter)
-            pace.learn(taken=len(submissions), seconds=loop.time() - begun_s)
-            if arrived or submissions:
-                crash_point("scheduler.before-settle")
-                await reported.settle(arrived)
-                await submitted.settle(submissions)
-                crash_point("scheduler.after-settle")
-
-    def _until_look_s(self) -> float:
-        look_at = self._engine.book.look_at
-        return 1.0 if look_at is None else max(0.0, (look_at - self._clock.now()).total_seconds())
-
-    async def _handle(self, deliveries: Sequence[Delivery], emitter: Emitter) -> None:
-        """Tick with all of them; if that fails, one by one, so that a bad message cannot hurt the others."""
-        try:
-            await self._tick(deliveries, emitter)
-        except (Unavailable, Fenced):
-            raise
-        except Exception as error:
-            if (culprit := self._engine.blame()) is not None:
-                log.exception("cannot do what is due; leaving it aside until the next start", row=str(culprit))
-                await self._load()
-                await self._handle(deliveries, emitter)
-                return
-            log.exception("a tick failed; trying its messages one by one", messages=len(deliveries))
-            if not deliveries:
-                raise StoreUnavailable(f"the scheduler's own round failed: {_sentence(error)}") from error
-            for delivery in deliveries:
-                await self._handle_alone(delivery, emitter)
-
-    async def _handle_alone(self, delivery: Delivery, emitter: Emitter) -> None:
-        """Try one message three times, then park it with its reason."""
-        reason = ""
-        for _ in range(_STRIKES):
-            await self._load()
-            try:
-                await self._tick([delivery], emitter, look=False)
-            except (Unavailable, Fenced):
-                raise
-            except Exception as error:
-                reason = _sentence(error)
-                log.exception("a message failed", kind=delivery.kind, message_id=delivery.message_id)
-            else:
-                return
-        await self._load()
-        now = self._clock.now()
-        await self._store.apply(lambda _: self._engine.park(delivery, reason, now))
-
-    async def _tick(self, deliveries: Sequence[Delivery], emitter: Emitter, *, look: bool = True) -> None:
-        sent, now = emitter.take_confirmed(), self._clock.now()
-        crash_point("scheduler.before-commit")
-        try:
-            effects: Effects = await self._store.apply(
-                lambda tx: self._engine.tick(tx, deliveries, sent, now, look=look)
-            )
-        except BaseException:
-            emitter.give_back(sent)
-            raise
-        crash_point("scheduler.after-commit")
-        emitter.emit(effects.posted, effects.loose)
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────────────────────
 
