@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from warrener.messages import Order
 from warrener.worker.work import Bundle, Waiting
@@ -24,7 +23,7 @@ class Slots:
         self.note_room()
 
     def offer(self, bundle: Bundle, orders: Iterable[Order]) -> None:
-        self._waiting.extend(Waiting(order, bundle) for order in orders)
+        self._waiting.extend([Waiting(order, bundle, order.ref) for order in orders])
         self.note_room()
 
     def next(self, known: Callable[[Waiting], bool], *, direct_only: bool = False) -> Waiting | None:
@@ -61,14 +60,9 @@ class Slots:
         self.free -= self._need(order)
         self.note_room()
 
-    @contextmanager
-    def held_for(self, order: Order) -> Iterator[None]:
-        """Return the slots of an order at the end."""
-        try:
-            yield
-        finally:
-            self.free += self._need(order)
-            self.note_room()
+    def release(self, order: Order) -> None:
+        self.free += self._need(order)
+        self.note_room()
 
     def note_room(self) -> None:
         if self.free > 0 and not self._waiting:
