@@ -21,7 +21,7 @@ class Bundle:
     delivery: Delivery
     subscription: Subscription
     home: int
-    """The shard of its first order; its reports go there, because one owner sent them all."""
+    """The shard that its reports go to: one of whoever sent it."""
     direct: bool
     left: int
     """Orders that still need the delivery."""
