@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from warrener.errors import Cause, InvalidMessage
-from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
+from warrener.ids import MAX_SHARDS, AttemptRef, BootId, RunId, TaskRef, WorkerName
 
 Json = Any
 """A JSON value; outputs, parameters and arguments are nothing else."""
@@ -156,6 +156,9 @@ class Orders(Body):
     orders: list[Order] = Field(min_length=1)
     claim: bool = True
     """Whether each must be claimed before it starts. A redelivered message is claimed whatever this says."""
+    home: int | None = Field(default=None, ge=0, le=MAX_SHARDS - 1)
+    """The shard whose queue takes the reports of direct calls: one of the sender's, the same in all that it sends, so
+    that reports of many bundles travel together. Without it: the shard of the first order."""
 
 
 class Grant(AttemptPart):
@@ -257,7 +260,10 @@ class Report(AttemptPart):
 
 
 class Reports(Body):
-    """Reports of one worker, to the shard of the first. `boot` is the life in which these attempts ran."""
+    """Reports of one worker, to the shard of the first or the home that their orders named.
+
+    `boot` is the life in which these attempts ran.
+    """
 
     KIND = "reports/1"
     kind: Literal["reports/1"] = "reports/1"

@@ -503,6 +503,8 @@ async def test_a_bundle_of_direct_calls_is_settled_when_all_its_reports_are_conf
     orders = [owner.make(n, kind=Kind.CALL, app="app") for n in range(3)]
     await owner.order(*orders, lane="call.app", claim=False)
     reports = (await owner.reports()).reports
+    if len(reports) == 1:
+        reports += (await owner.reports()).reports
     assert sorted(report.n for report in reports) == [0, 2]
     assert {report.token for report in reports} == {orders[0].token, orders[2].token}
     await life.kill()
@@ -519,6 +521,24 @@ async def test_a_bundle_of_direct_calls_is_settled_when_all_its_reports_are_conf
         )
         assert (await owner.report()).n == 1
     assert not len(owner.queue("orders.call.app"))
+
+
+@virtual
+async def test_a_call_that_waits_does_not_hold_up_the_rest_of_its_bundle() -> None:
+    owner, performer = await an_owner(), Scripted(Kind.CALL)
+    gate = asyncio.Event()
+
+    async def wait(_assignment: Assignment) -> None:
+        await gate.wait()
+
+    performer.acts = {0: wait, 3: wait}
+    async with Life(owner, performer, SITE, slots=3):
+        await owner.order(*(owner.make(n, kind=Kind.CALL, app="app") for n in range(6)), lane="call.app", claim=False)
+        done: set[int] = set()
+        while len(done) < 4:
+            done |= {report.n for report in (await owner.reports()).reports}
+        assert done == {1, 2, 4, 5}
+        gate.set()
 
 
 @virtual

@@ -6,10 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from aio_pika.abc import AbstractConnection
+from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.channel import Channel
+from pamqp.header import ContentHeader
 
 from warrener.broker import Delivery, Queue
 from warrener.brokers.amqp_errors import FAILURES, explain
@@ -33,7 +37,7 @@ class AmqpSubscription:
         self._queues = {queue.name: queue for queue in queues}
         self._prefetch = prefetch
         self._timeout_s = timeout_s
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._consuming: set[str] = set()  # queues; a consumer's tag is the name of its queue
         self._arrived: deque[DeliveredMessage] = deque()
         self._unsettled: dict[int, None] = {}  # tags that were taken, ascending
@@ -114,10 +118,12 @@ class AmqpSubscription:
     async def _live(self, connection: AbstractConnection) -> None:
         """Open a channel, declare, consume, and return when the channel is of no use any more."""
         self._broken.clear()
-        channel: AbstractChannel | None = None
+        channel: Channel | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
                 channel = await open_channel(connection)
+                # The library's own would begin a task for every delivery, only to end it at once.
+                channel._on_deliver_frame = partial(self._on_deliver, channel)  # type: ignore[method-assign]  # noqa: SLF001
                 channel.closing.add_done_callback(lambda _: self._broken.set())
                 channel.on_consumer_cancel_callbacks.add(lambda _: self._broken.set())
                 await declare_queues(channel, self._queues.values())
@@ -137,7 +143,7 @@ class AmqpSubscription:
             if channel is not None:
                 await self._leave(channel)
 
-    async def _leave(self, channel: AbstractChannel) -> None:
+    async def _leave(self, channel: Channel) -> None:
         """Close a channel: the unsettled go back. An exclusive queue goes with its subscription."""
         with suppress(*FAILURES):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
@@ -148,12 +154,12 @@ class AmqpSubscription:
                             await channel.queue_delete(queue.name)
                 await channel.close()
 
-    async def _start_consuming(self, channel: AbstractChannel) -> None:
+    async def _start_consuming(self, channel: Channel) -> None:
         for name in self._queues:
             self._consuming.add(name)
-            await channel.basic_consume(name, self._on_delivery, consumer_tag=name)
+            await channel.basic_consume(name, _unheard, consumer_tag=name)
 
-    async def _stop_consuming(self, channel: AbstractChannel) -> None:
+    async def _stop_consuming(self, channel: Channel) -> None:
         for name in sorted(self._consuming):
             await channel.basic_cancel(name)
         self._consuming.clear()
@@ -161,8 +167,11 @@ class AmqpSubscription:
             number = self._arrived.pop().delivery_tag or 0
             await channel.basic_nack(number, requeue=True, wait=False)
 
-    async def _on_delivery(self, message: DeliveredMessage) -> None:
-        if message.channel is self._channel:
+    async def _on_deliver(self, channel: Channel, frame: spec.Basic.Deliver) -> None:
+        header = await channel._get_frame()  # noqa: SLF001
+        assert isinstance(header, ContentHeader)
+        message = await channel._read_content(frame, header)  # noqa: SLF001
+        if channel is self._channel:
             self._arrived.append(message)
             self._news.set()
 
@@ -184,7 +193,7 @@ class AmqpSubscription:
                 await self._finish_numbers(channel, numbers, requeue=requeue)
         self._news.set()
 
-    async def _finish_numbers(self, channel: AbstractChannel, numbers: set[int], *, requeue: bool) -> None:
+    async def _finish_numbers(self, channel: Channel, numbers: set[int], *, requeue: bool) -> None:
         prefix = []
         for number in self._unsettled:  # in ascending order
             if number not in numbers:
@@ -233,6 +242,10 @@ class AmqpSubscription:
             log.warning("cannot consume, retrying", queues=list(self._queues), why=self._told)
 
 
+async def _unheard(message: DeliveredMessage) -> None:
+    """Stand in the library's list of consumers; deliveries go past it."""
+
+
 class _Tag:
     """A delivery's number means something on its own channel only."""
 
@@ -243,7 +256,7 @@ class _Tag:
         self.number = number
 
 
-async def _answer(channel: AbstractChannel, number: int, *, multiple: bool, requeue: bool) -> None:
+async def _answer(channel: Channel, number: int, *, multiple: bool, requeue: bool) -> None:
     if requeue:
         await channel.basic_nack(number, multiple=multiple, requeue=True, wait=False)
     else:

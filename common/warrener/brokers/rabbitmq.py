@@ -11,14 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Self, TypeVar
 
 from aio_pika.abc import AbstractConnection
-from aiormq import spec
-from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
 from yarl import URL
 
 from warrener.broker import Message, Queue
 from warrener.brokers.amqp_errors import explain, translated
 from warrener.brokers.amqp_link import Link
+from warrener.brokers.amqp_publishing import Publisher
 from warrener.brokers.amqp_subscription import AmqpSubscription
 from warrener.brokers.amqp_topology import declare_exchanges, declare_queues, open_channel
 from warrener.brokers.publishing import check_publishable, nacked, unroutable
@@ -33,7 +32,7 @@ class RabbitMQ:
     def __init__(self, url: str, *, name: str, timeout_s: float, heartbeat_s: int) -> None:
         parsed = URL(url)
         self._timeout_s = timeout_s
-        self._publishing: Link[Channel] = Link(
+        self._publishing: Link[Publisher] = Link(
             parsed,
             name=f"{name} publish",
             heartbeat_s=heartbeat_s,
@@ -77,17 +76,10 @@ class RabbitMQ:
     async def publish(self, message: Message) -> None:
         check_publishable(message)
         with translated(f"publishing a {message.kind} message at {self._publishing.where}"):
-            channel = await self._wait_for(self._publishing)
+            publisher = await self._wait_for(self._publishing)
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    await channel.basic_publish(
-                        message.body,
-                        exchange=message.exchange,
-                        routing_key=message.routing_key,
-                        properties=_properties(message),
-                        mandatory=message.mandatory,
-                        wait=False,
-                    )
+                    await publisher.publish(message)
             except PublishError as error:
                 raise unroutable(message) from error
             except DeliveryError as error:
@@ -120,15 +112,17 @@ class RabbitMQ:
             life.cancel()
         await asyncio.wait(self._lives)
 
-    async def _prepare_publishing(self, connection: AbstractConnection) -> Channel:
+    async def _prepare_publishing(self, connection: AbstractConnection) -> Publisher:
         await declare_exchanges(connection)
         channel = await open_channel(connection, confirms=True)
         # The broker closes the channel when an exchange was deleted: a new connection declares it again.
         channel.closing.add_done_callback(lambda closing: self._publishing.drop(_why_closed(closing)))
-        return channel
+        return Publisher(channel)
 
     async def _wait_for(self, link: Link[T]) -> T:
         self._check_open()
+        if link.up:
+            return await link.get()  # at once
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await link.get()
@@ -148,18 +142,3 @@ async def _prepare_consuming(connection: AbstractConnection) -> AbstractConnecti
 def _why_closed(closing: asyncio.Future[None]) -> str:
     error = None if closing.cancelled() else closing.exception()
     return explain(error) if error else "the channel for publishing was closed"
-
-
-def _properties(message: Message) -> spec.Basic.Properties:
-    expires = message.expires
-    return spec.Basic.Properties(
-        message_type=message.kind,
-        content_type="application/json",
-        message_id=message.message_id,
-        priority=message.priority,
-        delivery_mode=2 if message.durable else 1,
-        expiration=None if expires is None else str(max(0, int(expires.total_seconds() * 1000))),
-        reply_to=message.reply_to,
-        correlation_id=message.correlation_id,
-        headers=dict(message.headers) or None,
-    )

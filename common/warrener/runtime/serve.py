@@ -8,6 +8,7 @@ trying again may help.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,9 @@ from warrener.runtime.logs import configure_logs
 from warrener.settings import Settings
 
 EXIT_OK, EXIT_TRY_AGAIN, EXIT_REFUSED = 0, 1, 2
+
+_GARBAGE_AFTER = (10_000, 20, 20)
+"""By itself Python looks for cycles after 700 new objects, several times a message, for a tenth of a worker's CPU."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -47,6 +51,7 @@ def serve(
 ) -> int:
     """Run `main` until it ends or a signal stops it; return the exit code."""
     configure_logs(level)
+    gc.set_threshold(*_GARBAGE_AFTER)
     try:
         arm_from_environment()
     except WarrenerError as error:

@@ -21,7 +21,7 @@ from warrener.worker.work import Bundle, Work, finish
 
 MAX_REPORTS = 200
 MAX_BATCH_BYTES = 512 * 1024
-MAX_UNDER_WAY = 8
+MAX_UNDER_WAY = 2
 
 
 class DirectReports:
@@ -42,33 +42,41 @@ class DirectReports:
         self._spawn = spawn
         self._settled = settled
         self._waiting: dict[int, list[Work]] = {}
-        self._under_way = 0
-        self._scheduled = False
+        self._senders = 0
+        self._starting = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     def add(self, work: Work) -> None:
-        """Take a call that has ended; its report goes to the shard that its bundle came from."""
+        """Take a call that has ended; its report goes where its bundle says."""
         home = work.bundles[0].home if work.bundles else shard_of(work.order.run)
         self._waiting.setdefault(home, []).append(work)
         self._idle.clear()
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._send_what_may)
+        self._start_sender()
 
     async def drain(self) -> None:
         """Wait until every report is confirmed."""
         await self._idle.wait()
 
-    def _send_what_may(self) -> None:
-        self._scheduled = False
-        while self._waiting and self._under_way < MAX_UNDER_WAY:
-            home = next(iter(self._waiting))
-            batch = self._next_batch(home)
-            self._under_way += 1
-            self._spawn(self._send(home, batch))
-        if not self._waiting and not self._under_way:
-            self._idle.set()
+    def _start_sender(self) -> None:
+        """Have what waits sent in the next turn of the loop, with what else comes in this one."""
+        if self._waiting and not self._starting and self._senders < MAX_UNDER_WAY:
+            self._starting = True
+            self._senders += 1
+            self._spawn(self._send_waiting())
+
+    async def _send_waiting(self) -> None:
+        self._starting = False
+        try:
+            while self._waiting:
+                home = next(iter(self._waiting))
+                batch = self._next_batch(home)
+                self._start_sender()
+                await self._send(home, batch)
+        finally:
+            self._senders -= 1
+            if not self._waiting and not self._senders:
+                self._idle.set()
 
     def _next_batch(self, home: int) -> list[Work]:
         waiting = self._waiting.pop(home)
@@ -84,21 +92,17 @@ class DirectReports:
         return waiting[:count]
 
     async def _send(self, home: int, batch: list[Work]) -> None:
-        try:
-            body = Reports(worker=self._who.name, boot=self._who.boot, reports=[_report(work) for work in batch])
-            tries = 0
-            while not await self._post.send(REPORTS, str(home), body):
-                tries += 1
-                await asyncio.sleep(backoff_s(tries, self._rng, first_s=0.5, longest_s=10))
-            crash_point("worker.direct-reported")
-            bundles: list[Bundle] = []
-            for work in batch:
-                bundles += work.bundles
-                self._settled(work)
-            await finish(bundles)
-        finally:
-            self._under_way -= 1
-            self._send_what_may()
+        body = Reports(worker=self._who.name, boot=self._who.boot, reports=[_report(work) for work in batch])
+        tries = 0
+        while not await self._post.send(REPORTS, str(home), body):
+            tries += 1
+            await asyncio.sleep(backoff_s(tries, self._rng, first_s=0.5, longest_s=10))
+        crash_point("worker.direct-reported")
+        bundles: list[Bundle] = []
+        for work in batch:
+            bundles += work.bundles
+            self._settled(work)
+        await finish(bundles)
 
 
 def _report(work: Work) -> Report:

@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -29,6 +30,7 @@ from warrener.ids import AttemptRef, is_name
 from warrener.messages import Json, Kind
 from warrener.performer import Assignment
 from warrener.settings import Settings
+from warrener.worker.own_context import in_own_context
 from warrener.worker.threads import in_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,9 +46,15 @@ class Function:
     call: Callable[..., Any]
     signature: inspect.Signature
     on_loop: bool
+    by_name: frozenset[str]
+    """Parameters that can be given by name."""
+    required: frozenset[str]
+    """Parameters that must be given."""
 
     def bind(self, args: Json) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Check arguments against the signature; raises TaskFailed(REFUSED) naming what is wrong."""
+        if isinstance(args, dict) and self.required <= args.keys() <= self.by_name:
+            return (), args
         try:
             if isinstance(args, Mapping):
                 self.signature.bind(**args)
@@ -64,11 +72,7 @@ class Function:
         known = self.signature.parameters
         given = set(args) if isinstance(args, Mapping) else set()
         unknown = sorted(given - set(known))
-        missing = [
-            name for name, parameter in known.items()
-            if isinstance(args, Mapping) and name not in given and parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        ]  # fmt: skip
+        missing = [name for name in known if isinstance(args, Mapping) and name in self.required - given]
         faults = [f"no argument {name!r}" for name in unknown] + [f"{name!r} is missing" for name in missing]
         return f"{self.name}{self.signature} cannot be called like this: {', '.join(faults) or error}"
 
@@ -103,7 +107,7 @@ class Worker:
         if inspect.isasyncgenfunction(call) or inspect.isgeneratorfunction(call):
             raise InvalidSettings(f"{full} is a generator; a function of a worker returns its output at once")
         on_loop = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004 - callable objects with `async def __call__`
-        self.functions[full] = Function(full, call, inspect.signature(call), on_loop)
+        self.functions[full] = _function(full, call, on_loop=on_loop)
         return call
 
     def run(self) -> None:
@@ -124,6 +128,17 @@ class Worker:
             threads.shutdown()
 
 
+def _function(name: str, call: Callable[..., Any], *, on_loop: bool) -> Function:
+    signature = inspect.signature(call)
+    parameters = signature.parameters.values()
+    by_name = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    required = [
+        one.name for one in parameters
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]  # fmt: skip
+    return Function(name, call, signature, on_loop, frozenset(by_name), frozenset(required))
+
+
 class CallPerformer:
     """Performs calls: functions of one `Worker`; those that block run in the executor given."""
 
@@ -141,8 +156,8 @@ class CallPerformer:
         args, kwargs = function.bind(body.get("args", {}))
         try:
             if function.on_loop:
-                return await function.call(*args, **kwargs)
-            result = await in_thread(self._executor, partial(function.call, *args, **kwargs))
+                return await in_own_context(function.call(*args, **kwargs))
+            result = await in_thread(self._executor, partial(copy_context().run, function.call, *args, **kwargs))
             # A plain function may hand over what is to be awaited, for example behind a decorator.
             return await result if inspect.isawaitable(result) else result
         except (SystemExit, KeyboardInterrupt) as error:

@@ -134,10 +134,9 @@ class Intake:
             self._spawn(self._park(delivery, subscription, str(error)))
             return
         crash_point("worker.ordered")
-        bundle = Bundle(
-            delivery, subscription, home=shard_of(orders.orders[0].run),
-            direct=self._is_direct(delivery, orders), left=len(orders.orders),
-        )  # fmt: skip
+        home = shard_of(orders.orders[0].run) if orders.home is None else orders.home
+        direct = self._is_direct(delivery, orders)
+        bundle = Bundle(delivery, subscription, home, direct, left=len(orders.orders))
         self._slots.offer(bundle, orders.orders)
 
     def _checked(self, delivery: Delivery) -> Orders:

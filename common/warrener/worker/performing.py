@@ -2,7 +2,8 @@
 
 Two ways lead in. A *claimed* order takes its slots, asks its owner, and runs once the grant is there, if enough of the
 lease is left. A *direct* call runs at once; if it is still running after a second it asks for a lease, and is a claimed
-one from the grant on. Light calls come by the thousand, so one asyncio task runs them one after another.
+one from the grant on. Light calls come by the thousand, so one asyncio task runs them one after another; as soon as one
+of them waits for something, another task goes on with the rest.
 
 Two ways lead out: a report (into the spool when claimed, in the next batch when direct), or nothing, when the attempt
 turned out not to be this worker's.
@@ -38,7 +39,7 @@ REMEMBERED = 50_000
 """Attempts begun in this life whose duplicates are dropped."""
 
 _LOOK_S = 0.25
-_YIELD_AFTER = 32
+_CALLS_A_TURN = 32
 _JOIN_S = 10.0
 
 log = structlog.get_logger("warrener.worker")
@@ -84,6 +85,7 @@ class Performing:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_question: set[asyncio.Task[None]] = set()
         self._looking = False
+        self._relayed = False
 
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -92,9 +94,9 @@ class Performing:
         while item := self._slots.next(self._is_known):
             if is_direct(item):
                 self._start(self._run_direct(self._begin_direct(item)))
-            else:
-                self._asked[item.order.ref] = None
-                self._start(self._run_claimed(item))
+                return  # it goes on by itself
+            self._asked[item.ref] = None
+            self._start(self._run_claimed(item))
 
     async def recover(self) -> bool:
         """Take back what an earlier life of this worker left running, or ended unreported; tell whether it could."""
@@ -105,7 +107,8 @@ class Performing:
             return False
         for assignment in found:
             if assignment.ref not in self._spooled and assignment.ref not in self._open:
-                work = Work(assignment, asyncio.get_running_loop().time(), claimed=True, recovered=True)
+                began_s = asyncio.get_running_loop().time()
+                work = Work(assignment, assignment.ref, began_s, claimed=True, recovered=True)
                 work.fence_from_s = self._clock.boot_s() + _JOIN_S
                 self._slots.take(assignment.order)
                 self._adopt(work)
@@ -114,7 +117,7 @@ class Performing:
 
     def _is_known(self, item: Waiting) -> bool:
         """Deal with an order that came before; return whether it did."""
-        ref = item.order.ref
+        ref = item.ref
         work = self._open.get(ref)
         if work is not None and work.bundles and not work.claimed:
             work.bundles.append(item.bundle)  # settled with the first, when the report is confirmed
@@ -143,23 +146,22 @@ class Performing:
 
     async def _run_claimed(self, item: Waiting) -> None:
         try:
-            with self._slots.held_for(item.order):
-                work = await self._claim(item)
-                if work is None:
-                    return
+            work = await self._claim(item)
+            if work is not None:
                 await finish([item.bundle])
                 crash_point("worker.settled-order")
                 await self._running.perform(work)
-            self._end_claimed(work)
+                self._end_claimed(work)
         finally:
+            self._slots.release(item.order)
             self.dispatch()
 
     async def _run_recovered(self, work: Work) -> None:
         try:
-            with self._slots.held_for(work.order):
-                await self._running.perform(work)
+            await self._running.perform(work)
             self._end_claimed(work)
         finally:
+            self._slots.release(work.order)
             self.dispatch()
 
     async def _claim(self, item: Waiting) -> Work | None:
@@ -196,7 +198,7 @@ class Performing:
         self, order: Order, token: str, until_s: float, stop: Literal["cancelled", "not yours"] | None
     ) -> Work:
         assignment = Assignment(order, self._who.site, token, self._who.boot, until_s, unheard, stop)
-        work = Work(assignment, asyncio.get_running_loop().time(), claimed=True)
+        work = Work(assignment, order.ref, asyncio.get_running_loop().time(), claimed=True)
         self._adopt(work)
         return work
 
@@ -220,28 +222,36 @@ class Performing:
     # ── the direct way ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run_direct(self, work: Work) -> None:
-        """Run direct calls, one after another, as long as there are any."""
-        count = 0
-        try:
-            while True:
-                with self._slots.held_for(work.order):
-                    await self._running.perform(work)
-                self._end_direct(work)
-                count += 1
-                if count % _YIELD_AFTER == 0:
-                    await asyncio.sleep(0)
-                item = self._slots.next(self._is_known, direct_only=True)
-                if item is None:
-                    break
-                work = self._begin_direct(item)
-        finally:
-            self.dispatch()
+        """Run direct calls, one after another, for one turn of the loop or until there are no more."""
+        for left in reversed(range(_CALLS_A_TURN)):
+            self._relay()
+            try:
+                await self._running.perform(work)
+            finally:
+                self._slots.release(work.order)
+            self._end_direct(work)
+            item = self._slots.next(self._is_known, direct_only=True) if left else None
+            if item is None:
+                break
+            work = self._begin_direct(item)
+        self.dispatch()
+
+    def _relay(self) -> None:
+        """Have the rest started in the next turn of the loop: it comes when the call that begins now waits, or ends."""
+        if not self._relayed:
+            self._relayed = True
+            asyncio.get_running_loop().call_soon(self._take_over)
+
+    def _take_over(self) -> None:
+        self._relayed = False
+        self.dispatch()
 
     def _begin_direct(self, item: Waiting) -> Work:
         order = item.order
         assert order.token is not None
         assignment = Assignment(order, self._who.site, order.token, self._who.boot, None, unheard)
-        work = Work(assignment, asyncio.get_running_loop().time(), claimed=False, bundles=[item.bundle])
+        began_s = asyncio.get_running_loop().time()
+        work = Work(assignment, item.ref, began_s, claimed=False, bundles=[item.bundle])
         self._adopt(work)
         self._look_later()
         return work

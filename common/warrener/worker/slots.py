@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from warrener.messages import Order
 from warrener.worker.work import Bundle, Waiting
@@ -21,22 +20,29 @@ class Slots:
         self.room = asyncio.Event()
         """Set while another order could start at once."""
         self._waiting: deque[Waiting] = deque()
+        self._wanted = 0
+        """Slots that the waiting need together."""
         self.note_room()
 
     def offer(self, bundle: Bundle, orders: Iterable[Order]) -> None:
-        self._waiting.extend(Waiting(order, bundle) for order in orders)
+        for order in orders:
+            self._waiting.append(Waiting(order, bundle, order.ref))
+            self._wanted += self._need(order)
         self.note_room()
 
     def next(self, known: Callable[[Waiting], bool], *, direct_only: bool = False) -> Waiting | None:
         """Take the next order that fits, and its slots; those that `known` has dealt with are passed over."""
         while self._waiting:
             item = self._waiting[0]
+            need = self._need(item.order)
             if item.bundle.returned or known(item):
                 self._waiting.popleft()
+                self._wanted -= need
                 continue
-            if self._need(item.order) > self.free or (direct_only and not is_direct(item)):
+            if need > self.free or (direct_only and not is_direct(item)):
                 break
             self._waiting.popleft()
+            self._wanted -= need
             self.take(item.order)
             item.bundle.begun = True
             return item
@@ -50,28 +56,25 @@ class Slots:
             id(item.bundle): item.bundle for item in self._waiting if not (item.bundle.direct and item.bundle.begun)
         }
         self._waiting = deque(kept)
+        self._wanted = sum(self._need(item.order) for item in kept)
         self.note_room()
         return list(bundles.values())
 
     def close(self) -> None:
         """Let nothing start any more."""
         self._waiting.clear()
+        self._wanted = 0
 
     def take(self, order: Order) -> None:
         self.free -= self._need(order)
         self.note_room()
 
-    @contextmanager
-    def held_for(self, order: Order) -> Iterator[None]:
-        """Return the slots of an order at the end."""
-        try:
-            yield
-        finally:
-            self.free += self._need(order)
-            self.note_room()
+    def release(self, order: Order) -> None:
+        self.free += self._need(order)
+        self.note_room()
 
     def note_room(self) -> None:
-        if self.free > 0 and not self._waiting:
+        if self.free > self._wanted:
             self.room.set()
         else:
             self.room.clear()

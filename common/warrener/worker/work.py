@@ -21,7 +21,7 @@ class Bundle:
     delivery: Delivery
     subscription: Subscription
     home: int
-    """The shard of its first order; its reports go there, because one owner sent them all."""
+    """The shard that its reports go to: one of whoever sent it."""
     direct: bool
     left: int
     """Orders that still need the delivery."""
@@ -61,6 +61,7 @@ class Waiting(NamedTuple):
 
     order: Order
     bundle: Bundle
+    ref: AttemptRef
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +69,7 @@ class Work:
     """One attempt in a worker's hands, from its start until its report is safe or it is dropped."""
 
     assignment: Assignment
+    ref: AttemptRef
     began_s: float
     """On the loop's clock."""
     claimed: bool
@@ -91,10 +93,6 @@ class Work:
     @property
     def order(self) -> Order:
         return self.assignment.order
-
-    @property
-    def ref(self) -> AttemptRef:
-        return self.assignment.order.ref
 
     def stop(self, reason: Literal["cancelled", "not yours"]) -> None:
         """Have the performer end it, with everything that runs for it."""

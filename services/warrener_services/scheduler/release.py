@@ -129,7 +129,9 @@ def write_orders(tick: Tick, rows: Sequence[TaskRow], *, claim: bool) -> bytes:
     orders = ",".join(_order_json(tick, row, claim=claim) for row in rows)
     issued_at = tick.now.isoformat()
     flag = "true" if claim else "false"
-    return f'{{"kind":"{Orders.KIND}","issued_at":"{issued_at}","claim":{flag},"orders":[{orders}]}}'.encode()
+    home = min(tick.book.epochs)  # any of ours would do; all orders name the same one
+    head = f'"kind":"{Orders.KIND}","issued_at":"{issued_at}","claim":{flag},"home":{home}'
+    return f'{{{head},"orders":[{orders}]}}'.encode()
 
 
 def _order_json(tick: Tick, row: TaskRow, *, claim: bool) -> str:

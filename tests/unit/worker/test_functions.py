@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 import threading
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,33 @@ def test_only_what_can_be_called_by_name_is_registered() -> None:
 
     with pytest.raises(InvalidSettings, match="app name"):
         Worker("My App")
+
+
+variable: ContextVar[str] = ContextVar("variable", default="clean")
+
+
+@worker.function
+def swap(value: str) -> str:
+    before = variable.get()
+    variable.set(value)
+    return before
+
+
+@worker.function
+async def swap_twice(value: str) -> list[str]:
+    before = swap(value)
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+    return [before, swap("again")]
+
+
+async def test_what_a_call_leaves_in_its_context_does_not_reach_the_next() -> None:
+    for _ in range(2):
+        assert await call("images.swap", {"value": "a"}) == "clean"
+        assert await call("images.swap_twice", {"value": "b"}) == ["clean", "b"]
+    assert variable.get() == "clean"
 
 
 async def test_a_call_that_was_given_up_does_not_block_the_next() -> None:

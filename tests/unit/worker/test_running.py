@@ -39,7 +39,7 @@ def a_work(*, recovered: bool) -> Work:
         {"run": "0" * 16, "n": 0, "attempt": 1, "task_name": "t", "workflow": "w", "task_kind": "job", "body": {}}
     )
     assignment = Assignment(order, Site("s", Path("/nowhere")), "a" * 32, BootId("b"), None, unheard)
-    return Work(assignment, asyncio.get_running_loop().time(), claimed=True, recovered=recovered)
+    return Work(assignment, assignment.ref, asyncio.get_running_loop().time(), claimed=True, recovered=recovered)
 
 
 async def test_what_is_stopped_before_it_begins_never_begins():
