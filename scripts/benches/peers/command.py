@@ -28,7 +28,11 @@ to a message (Warrener: 100 tasks to a submission). Prints a line of JSON for ea
 
 def main(words: Sequence[str]) -> int:
     options = _options(words)
-    rows = _read(options.read) if options.read else _measure(options)
+    try:
+        rows = _read(options.read) if options.read else _measure(options)
+    except KeyboardInterrupt:
+        _tell("stopped, and all that was started with it")
+        return 130
     for row in rows:
         print(to_json(row, rows))
     print("\n" + table(rows))
@@ -44,6 +48,7 @@ def _read(path: Path) -> tuple[Row, ...]:
 
 def _measure(options: argparse.Namespace) -> tuple[Row, ...]:
     configure_logs("warning")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has it ignored: in the background
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # both end all that was started
     extent = Extent(options.rounds, options.tasks, options.singles, options.timeout)
     with (

@@ -24,9 +24,9 @@ class System:
     share: float = 1.0
 
 
-_CELERY_COMMAND = (
-    "celery", "-A", "benches.peers.celery_app", "worker", "--pool", "threads", "--concurrency", "8",
-    "--prefetch-multiplier", "16", "--without-gossip", "--without-mingle", "--loglevel", "WARNING",
+_CELERY = (
+    "celery", "-A", "benches.peers.celery_app", "worker",
+    "--without-gossip", "--without-mingle", "--loglevel", "WARNING",
 )  # fmt: skip
 
 WARRENER = System(
@@ -76,7 +76,7 @@ SYSTEMS = (
         " prefetched, `acks_late`, `confirm_publish`, no gossip, no mingle; 8 threads submit, each waiting for its"
         " confirms",
         app="celery_app",
-        command=_CELERY_COMMAND,
+        command=(*_CELERY, "--pool", "threads", "--concurrency", "8", "--prefetch-multiplier", "16"),
         share=0.6,
     ),
     System(
@@ -84,9 +84,9 @@ SYSTEMS = (
         "Celery",
         keeps="results, in PostgreSQL",
         keeps_label="keeps results, in PostgreSQL",
-        settings="the same, and its database backend of SQLAlchemy",
+        settings="the same, but the pool `prefork` with 2: with `threads`, its backend connects for each result",
         app="celery_app",
-        command=_CELERY_COMMAND,
+        command=(*_CELERY, "--pool", "prefork", "--concurrency", "2", "--prefetch-multiplier", "64"),
         results=True,
         share=0.2,
     ),
