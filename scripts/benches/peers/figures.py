@@ -106,7 +106,7 @@ def _warrener(rows: Sequence[Row]) -> Row | None:
 def _line(row: Row, reference: Row | None) -> str:
     medians = row.medians
     if medians is None:
-        reason = (row.problem.splitlines() or ["not measured"])[0].replace("|", "\\|")
+        reason = (row.problem.splitlines() or ["not measured"])[-1].replace("|", "\\|")  # where a traceback says it
         return f"| {row.system.title} | {row.system.keeps} | {reason} | | | |"
     cells = [
         f"{medians.tasks_per_s:,.0f}",

@@ -81,7 +81,8 @@ async def _of_warrener(fleet: Fleet, row: Row, _number: int, extent: Extent) -> 
 async def _of_another(fleet: Fleet, row: Row, number: int, extent: Extent) -> Figures:
     program = ENVIRONMENT / "bin" / row.system.command[0]
     if not program.exists():
-        raise FleetError(f"not installed: {program.relative_to(CHECKOUT)} is missing; `scripts/setup peers` says why")
+        missing = program.relative_to(CHECKOUT)
+        raise FleetError(f"not installed: {missing} is missing; remove .warrener/peers and run: scripts/setup peers")
     broker, store = await asyncio.to_thread(_fresh, fleet)
     folder = fleet.folder / f"{row.system.name}-{number}"
     (folder / "tally").mkdir(parents=True)
