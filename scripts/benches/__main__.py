@@ -1,4 +1,4 @@
-"""The command `scripts/bench NAME [--on embedded|fleet]`."""
+"""The command `scripts/bench NAME [--on embedded|fleet]`, and `scripts/bench --against`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from .places import place
 
 
 def main() -> int:
+    if "--against" in sys.argv:
+        from .peers.command import main as against
+
+        return against(sys.argv[1:])
     options = _options()
     configure_logs("warning")
     with (
@@ -38,7 +42,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Measure one thing, and print one line of JSON.\n\n" + "\n".join(lines),
+        description="Measure one thing, and print one line of JSON. `--against --help`: beside other systems.\n\n"
+        + "\n".join(lines),
     )
     parser.add_argument("name", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES))
     parser.add_argument(

@@ -24,10 +24,9 @@ from warrener.store import Store, TaskRow
 from warrener.stores import open_store
 
 from .app import worker
+from .processes import cpu_s, rss_mib
 
 SLOTS = 100
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,11 @@ class Place:
 
     def cpu_s(self) -> float:
         """Return the CPU time that all processes have used, with this one."""
-        return sum(_cpu_s(pid) for pid in {os.getpid(), *self.pids})
+        return sum(cpu_s(pid) for pid in {os.getpid(), *self.pids})
 
     def rss_mib(self) -> float:
         """Return the resident memory of all processes, without this one where it is only the client."""
-        return sum(_rss_mib(pid) for pid in self.pids or [os.getpid()])
+        return sum(rss_mib(pid) for pid in self.pids or [os.getpid()])
 
     async def tasks(self, run: RunId) -> Sequence[TaskRow]:
         return await self.store.read(lambda tx: tx.tasks.of_run(run))
@@ -81,9 +80,21 @@ async def place(where: str, folder: Path) -> AsyncIterator[Place]:
     fleet = Fleet(folder, settings={"WARRENER_SLOTS": str(SLOTS)})
     await asyncio.to_thread(fleet.__enter__)
     try:
-        fleet.start("scheduler")
-        fleet.run("bench", [sys.executable, "-m", "benches.app"], PYTHONPATH=str(Path(__file__).parent.parent))
-        settings = Settings.read(state=fleet.state, broker=fleet.rabbitmq.url, store=fleet.store_url)
+        async with on_fleet(fleet, fleet.rabbitmq.url, fleet.store_url) as client:
+            yield client
+    finally:
+        await asyncio.to_thread(fleet.__exit__, None, None, None)
+
+
+@asynccontextmanager
+async def on_fleet(fleet: Fleet, broker_url: str, store_url: str) -> AsyncIterator[Place]:
+    """Run the scheduler and the worker `bench` on servers that run already, and stop them."""
+    given = {"WARRENER_BROKER": broker_url, "WARRENER_STORE": store_url}
+    try:
+        fleet.run("scheduler", [sys.executable, "-m", "warrener_services.scheduler"], **given)
+        app = [sys.executable, "-m", "benches.app"]
+        fleet.run("bench", app, PYTHONPATH=str(Path(__file__).parent.parent), **given)
+        settings = Settings.read(state=fleet.state, broker=broker_url, store=store_url)
         broker = open_broker(settings.broker, name="bench")
         try:
             async with _client(broker, settings, [fleet.pid("scheduler"), fleet.pid("bench")]) as client:
@@ -91,7 +102,8 @@ async def place(where: str, folder: Path) -> AsyncIterator[Place]:
         finally:
             await broker.close()
     finally:
-        await asyncio.to_thread(fleet.__exit__, None, None, None)
+        await asyncio.to_thread(fleet.stop, "bench")
+        await asyncio.to_thread(fleet.stop, "scheduler")
 
 
 @asynccontextmanager
@@ -108,12 +120,3 @@ def calls(function: str, number: int) -> dict[str, object]:
     """Return a workflow of this many calls that need nothing of one another."""
     section = {"function": f"bench.{function}", "args": {}}
     return {"workflow": f"{function}-{number}", "tasks": {f"t{n}": {"call": section} for n in range(number)}}
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
-
-
-def _rss_mib(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 2**20
