@@ -146,6 +146,15 @@ class ShardRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulerRow:
+    """A scheduler that takes part. `life` names its process, `beat` moves while that lives."""
+
+    name: str
+    life: str
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """What a person wants of a run."""
 
@@ -251,6 +260,19 @@ class Shards(Protocol):
         ...
 
 
+class Schedulers(Protocol):
+    """Who takes part, so that shards can be spread."""
+
+    def all(self) -> Sequence[SchedulerRow]: ...
+    def beat(self, name: str, life: str) -> None:
+        """Take part, or go on taking part: the beat moves."""
+        ...
+
+    def drop(self, seen: Iterable[SchedulerRow]) -> None:
+        """Forget those whose beat has not moved since they were seen."""
+        ...
+
+
 class Runs(Protocol):
     """Runs and definitions."""
 
@@ -333,6 +355,7 @@ class Transaction(Protocol):
     """What a function may do within one transaction."""
 
     shards: Shards
+    schedulers: Schedulers
     runs: Runs
     tasks: Tasks
     mail: Mail

@@ -29,6 +29,7 @@ from warrener.store import (
     ParkedMessage,
     RunFilter,
     RunRow,
+    SchedulerRow,
     Stray,
     TaskChange,
     TaskRow,
@@ -390,6 +391,32 @@ async def test_who_takes_a_shard_waits_for_the_fenced_commit(opened: Open, store
 
         await store.transact(work)
     assert order == ["kept", "written", "taken"]
+
+
+async def test_schedulers_that_take_part_beat(store: SqlStore) -> None:
+    await store.transact(lambda tx: tx.schedulers.beat("two", "l1"))
+    await store.transact(lambda tx: tx.schedulers.beat("one", "l1"))
+    assert await store.read(lambda tx: tx.schedulers.all()) == [
+        SchedulerRow("one", "l1", 1),
+        SchedulerRow("two", "l1", 1),
+    ]
+    await store.transact(lambda tx: tx.schedulers.beat("two", "l1"))
+    await store.transact(lambda tx: tx.schedulers.beat("one", "l2"))  # it was started anew
+    assert await store.read(lambda tx: tx.schedulers.all()) == [
+        SchedulerRow("one", "l2", 2),
+        SchedulerRow("two", "l1", 2),
+    ]
+
+
+async def test_a_scheduler_is_forgotten_only_while_its_beat_stands_still(store: SqlStore) -> None:
+    for name in ("one", "two", "three"):
+        await store.transact(lambda tx, name=name: tx.schedulers.beat(name, "l1"))
+    seen = await store.read(lambda tx: tx.schedulers.all())
+    await store.transact(lambda tx: tx.schedulers.beat("two", "l1"))
+    await store.transact(lambda tx: tx.schedulers.drop(seen[1:]))
+    assert [row.name for row in await store.read(lambda tx: tx.schedulers.all())] == ["one", "two"]
+    await store.transact(lambda tx: tx.schedulers.beat("three", "l1"))  # it was only paused, and comes back
+    assert [row.name for row in await store.read(lambda tx: tx.schedulers.all())] == ["one", "three", "two"]
 
 
 # ── readers, migrations, outages ─────────────────────────────────────────────────────────────────────────────

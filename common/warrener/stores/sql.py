@@ -28,12 +28,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.store import Changes, Deployment, Mail, Notes, Runs, Shards, Tasks, Transaction
+from warrener.store import Changes, Deployment, Mail, Notes, Runs, Schedulers, Shards, Tasks, Transaction
 from warrener.stores import migrations
 from warrener.stores.applied import Applied
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
 from warrener.stores.runs import SqlRuns
+from warrener.stores.schedulers import SqlSchedulers
 from warrener.stores.shards import SqlShards
 from warrener.stores.tables import deployment, shards
 from warrener.stores.tasks import SqlTasks
@@ -278,6 +279,7 @@ class SqlTransaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.shards: Shards = SqlShards(connection)
+        self.schedulers: Schedulers = SqlSchedulers(connection)
         self.runs: Runs = SqlRuns(connection)
         self.tasks: Tasks = SqlTasks(connection)
         self.mail: Mail = SqlMail(connection)

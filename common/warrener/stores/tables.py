@@ -77,9 +77,17 @@ shards = Table(
     "shards",
     metadata,
     Column("shard", SmallInteger, primary_key=True, autoincrement=False),
-    Column("owner", Text),  # the scheduler's boot; none before the first
+    Column("owner", Text),  # the scheduler's name; none before the first
     Column("epoch", BigInteger, nullable=False),
     Column("beat", BigInteger, nullable=False),  # moves while the owner lives
+)
+
+schedulers = Table(
+    "schedulers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("life", Text, nullable=False),  # of its process: the same name comes again after a restart
+    Column("beat", BigInteger, nullable=False),  # moves while it lives
 )
 
 workflows = Table(
