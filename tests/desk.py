@@ -24,6 +24,7 @@ from warrener.messages import (
     Body,
     Claim,
     Claims,
+    Demand,
     Event,
     Events,
     Grant,
@@ -39,6 +40,7 @@ from warrener.messages import (
     RunRequest,
     Stop,
     Submit,
+    Wake,
     decode,
     encode,
 )  # fmt: skip
@@ -159,6 +161,8 @@ class Desk:
         self.orders: list[Order] = []
         self.routes: list[tuple[str, list[str], bool]] = []
         self.events: list[Event] = []
+        self.hints: list[Wake | Demand] = []
+        self.homes: list[int | None] = []
         self.effects = Effects()
         self._sent: list[str] = []
         self._replies: dict[str, Accepted] = {}
@@ -216,16 +220,19 @@ class Desk:
         return Delivery(**{**fields, **more})
 
     def _publish(self, message: Message) -> None:
-        body = decode(message.kind, message.body, Orders, Answers, Events, Accepted, Claims, Reports)
+        body = decode(message.kind, message.body, Orders, Answers, Events, Accepted, Claims, Reports, Wake, Demand)
         match body:
             case Orders():
                 self.rules.keys.signer.verifier().check(message.body, message.headers[HEADER])
                 self.orders += body.orders
+                self.homes.append(body.home)
                 self.routes.append((message.routing_key, [order.task_name for order in body.orders], body.claim))
             case Answers():
                 hand = self.hands.get(message.routing_key.removeprefix("answers."))
                 if hand is not None:
                     hand.hear(body)
+            case Wake() | Demand():
+                self.hints.append(body)
             case Events():
                 self.events += body.events
             case Accepted():

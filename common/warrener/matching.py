@@ -7,7 +7,7 @@ no worker waits for the scheduler and no urgent task waits behind a long queue.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,6 +42,23 @@ def credit(*, slots: int, in_flight: int, per_second: float) -> int:
     if slots <= 0:
         return 0
     return max(0, slots + math.ceil(per_second * AHEAD.total_seconds()) - in_flight)
+
+
+def shares(slots: int, demands: Mapping[str, int]) -> dict[str, int]:
+    """Share the slots of a lane by what each scheduler wants of it; everybody with work gets one at least.
+
+    All slots are shared while anybody has work, and one that is alone with its work gets all of them. Apart from that
+    one at least, the sum is `slots`, provided that all reckon with the same demands.
+    """
+    wanted = sum(demands.values())
+    given: dict[str, int] = {}
+    before = 0
+    for name in sorted(demands):  # the fractions add up as they go, so that none gets lost
+        after = before + demands[name]
+        whole = slots * after // wanted - slots * before // wanted if wanted else 0
+        given[name] = max(min(1, demands[name], slots), whole)
+        before = after
+    return given
 
 
 def smooth_rate(rate: float, completed: int, elapsed_s: float) -> float:

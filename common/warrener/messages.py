@@ -339,6 +339,29 @@ class Wake(Body):
     shards: list[int]
 
 
+class LaneDemand(Part):
+    """What a scheduler has of one lane: slots in flight, and tasks that are ready."""
+
+    in_flight: int = Field(ge=0, le=_LARGEST)
+    ready: int = Field(ge=0, le=_LARGEST)
+
+    @property
+    def total(self) -> int:
+        return self.in_flight + self.ready
+
+
+class Demand(Body):
+    """A scheduler tells the others what it wants of each lane, so that they share its slots. A hint, soon repeated."""
+
+    KIND = "demand/1"
+    kind: Literal["demand/1"] = "demand/1"
+    scheduler: NameText
+    lanes: dict[str, LaneDemand] = {}
+    """By lane; a lane that is missing has none."""
+    used: dict[WorkerText, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
+    """By worker: the slots that its tasks take or are meant for."""
+
+
 class MemberSeen(Part):
     """One member, as gossip sees it."""
 
@@ -380,7 +403,8 @@ class Events(Body):
 
 
 _ALL: tuple[type[Body], ...] = (
-    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Members, Events,
+    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Demand, Members,
+    Events,
 )  # fmt: skip
 KINDS: dict[str, type[Body]] = {body.KIND: body for body in _ALL}
 """Every kind this version reads."""

@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     """The default lease. Longer: outlives longer outages; the work of a dead worker waits as long."""
     order_timeout: PositiveDuration = timedelta(seconds=60)
     """How long an order may lie unclaimed before it is released anew."""
-    shard_lease: PositiveDuration = timedelta(seconds=10)
-    """How long a silent scheduler keeps its shards."""
+    shard_lease: PositiveDuration = timedelta(seconds=6)
+    """How long a silent scheduler keeps its shards. Longer: outlives longer pauses; its runs wait as long."""
     log: Literal["debug", "info", "warning", "error"] = "info"
     """From which level on a program logs, on its standard error."""
     stop_timeout: PositiveDuration = timedelta(seconds=20)

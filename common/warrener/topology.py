@@ -3,7 +3,8 @@
 warrener.orders   direct  <kind> | call.<app> | worker.<worker>   → orders.<the same>
 warrener.reports  direct  <shard> | submissions | answers.<worker> → reports.<shard>, submissions, answers.<worker>
 warrener.events   topic   runs | tasks                            → whoever binds
-warrener.control  topic   heartbeat | rollcall | wake | member    → every scheduler, worker and gossip, each its own
+warrener.control  topic   heartbeat | rollcall | wake | demand |   → every scheduler, worker and gossip, each its own
+                          member
 warrener.parked   fanout                                          → parked
 """
 

@@ -53,6 +53,8 @@ _WAYS = (
          (messages.RollCall,), "A scheduler asks every worker for a heartbeat now."),
     _Way("wakes", topology.CONTROL, "wake", topology.control("{who}", "wake"), "gateway", (messages.Wake,),
          "Something was written for the owners of these shards."),
+    _Way("demands", topology.CONTROL, "demand", topology.control("{who}", "demand"), "scheduler", (messages.Demand,),
+         "What a scheduler wants of each lane, for the other schedulers."),
     _Way("members", topology.CONTROL, "member", topology.control("{who}", "member"), "gossip", (messages.Members,),
          "What gossip says about the members of the pool."),
     _Way("run-events", topology.EVENTS, "runs", topology.events("{who}", "runs"), "scheduler", (messages.Events,),

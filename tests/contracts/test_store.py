@@ -419,6 +419,38 @@ async def test_a_scheduler_is_forgotten_only_while_its_beat_stands_still(store: 
     assert [row.name for row in await store.read(lambda tx: tx.schedulers.all())] == ["one", "three", "two"]
 
 
+@pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)
+async def test_a_program_frozen_in_a_transaction_holds_nobody_up_for_long(
+    opened: Open, store: SqlStore, url: str
+) -> None:
+    epochs = await store.transact(lambda tx: tx.shards.take(tx.shards.all(), "one"))
+    begun, thaw = threading.Event(), threading.Event()
+
+    def work(tx: Transaction) -> None:
+        tx.shards.fence(epochs)
+        tx.write(Changes(new_runs=[run_row()]))
+        begun.set()
+        thaw.wait(30)
+
+    async def frozen() -> None:
+        own = open_store(url)
+        try:
+            await own.transact(work)
+        finally:
+            await own.close()
+
+    freezing = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(frozen())))
+    await asyncio.to_thread(begun.wait, 10)
+    try:
+        async with asyncio.timeout(8):
+            assert await store.transact(lambda tx: tx.shards.take(tx.shards.all(), "two")) == dict.fromkeys(epochs, 2)
+    finally:
+        thaw.set()
+    with pytest.raises(StoreUnavailable):
+        await freezing
+    assert await store.read(lambda tx: tx.runs.list(RunFilter())) == []
+
+
 # ── readers, migrations, outages ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -241,19 +241,24 @@ async def owners(world: World) -> set[str | None]:
 
 
 async def wait_for_owner(world: World, name: str) -> None:
+    await wait_for_owners(world, {name})
+
+
+async def wait_for_owners(world: World, names: set[str]) -> None:
     async with asyncio.timeout(WITHIN_S):
-        while await owners(world) != {name}:
+        while await owners(world) != names:
             await asyncio.sleep(0.05)  # another process's rows announce nothing
 
 
-async def test_a_second_scheduler_stands_by_and_takes_over(world: World) -> None:
+async def test_a_second_scheduler_gets_its_share_and_takes_over_the_rest(world: World) -> None:
     async with world.scheduler("one"):
         await world.work("a")
         second = world.scheduler("two")
         await second.__aenter__()
         try:
-            await world.work("b")
-            assert await owners(world) == {"one"}
+            await wait_for_owners(world, {"one", "two"})
+            for n in range(5):  # of both shards
+                await world.work(f"b{n}")
         except BaseException:
             await second.__aexit__(None, None, None)
             raise
@@ -262,6 +267,15 @@ async def test_a_second_scheduler_stands_by_and_takes_over(world: World) -> None
         await world.work("c")
     finally:
         await second.__aexit__(None, None, None)
+    assert await world.store.read(lambda tx: tx.schedulers.all()) == []
+
+
+async def test_what_one_accepts_for_another_is_ordered_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LOOK_EVERY", timedelta(seconds=20))  # nobody finds it by looking
+    async with world.scheduler("one"), world.scheduler("two"):
+        await wait_for_owners(world, {"one", "two"})
+        for n in range(6):
+            await asyncio.wait_for(world.work(f"r{n}"), 10)
 
 
 async def test_the_shards_of_a_dead_scheduler_are_taken_after_the_lease(world: World) -> None:

@@ -196,6 +196,13 @@ class Checks:
         tables = ("outbox", "intents", "parked")
         return {table: count for table in tables if (count := self._one(f"SELECT count(*) FROM {table}"))}
 
+    def uneven(self, schedulers: list[str]) -> dict[str | None, int]:
+        """Count the shards of each owner, unless these own all of them, each as many as the others."""
+        rows = self._disk.connection.execute("SELECT owner, count(*) FROM shards GROUP BY owner").fetchall()
+        owned = dict.fromkeys(schedulers, 0) | dict(rows)
+        even = owned.keys() == set(schedulers) and max(owned.values()) - min(owned.values()) <= 1
+        return {} if even else owned
+
     def known(self, owner: str, key: str) -> bool:
         return bool(self._one("SELECT count(*) FROM runs WHERE owner = ? AND key = ?", owner, key))
 

@@ -179,6 +179,9 @@ class World:
     def _left_over(self) -> dict[str, Any]:
         left: dict[str, Any] = dict(self.checks.left_over())
         left |= self.hub.durable_left()
+        schedulers = [program.name for program in self.programs if program.name.startswith("scheduler-")]
+        if uneven := self.checks.uneven(schedulers):
+            left["shards"] = uneven
         left |= {f"spool {name}": list(spool.entries) for name, spool in self.spools.items() if spool.entries}
         left |= {f"jobs {name}": list(runners.jobs) for name, runners in self.runners.items() if runners.jobs}
         if self.ledger.doing:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warrener.matching import AHEAD, LONG, MAX_BUNDLE, Place, bundle_size, choose, credit, smooth_rate
+from warrener.matching import AHEAD, LONG, MAX_BUNDLE, Place, bundle_size, choose, credit, shares, smooth_rate
 
 NUMBERS = st.integers(0, 10_000)
 RATES = st.floats(0, 1e6, allow_nan=False)
@@ -33,6 +33,34 @@ def test_credit_fills_the_slots_and_a_moment_ahead(slots: int, in_flight: int, p
 
 def test_without_workers_nothing_is_released() -> None:
     assert credit(slots=0, in_flight=0, per_second=1e6) == 0
+
+
+DEMANDS = st.dictionaries(st.sampled_from("abcdef"), st.one_of(st.just(0), NUMBERS), min_size=1)
+
+
+@given(slots=NUMBERS, demands=DEMANDS)
+def test_shares_are_all_slots_and_one_at_least_for_everybody_with_work(slots: int, demands: dict[str, int]) -> None:
+    given_now = shares(slots, demands)
+    busy = [name for name, wanted in demands.items() if wanted]
+    assert given_now.keys() == demands.keys()
+    assert all(given_now[name] >= min(1, slots) for name in busy)
+    assert all(given_now[name] == 0 for name in demands if name not in busy)
+    if busy:
+        assert slots <= sum(given_now.values()) <= slots + len(busy)
+
+
+@given(slots=NUMBERS, demands=DEMANDS)
+def test_shares_follow_demand(slots: int, demands: dict[str, int]) -> None:
+    given_now, wanted = shares(slots, demands), sum(demands.values())
+    for name, own in demands.items():
+        assert own == 0 or abs(given_now[name] - slots * own / wanted) <= 1
+    if wanted <= slots:
+        assert all(given_now[name] >= own for name, own in demands.items())
+
+
+@given(slots=NUMBERS, own=st.integers(1, 10_000), others=st.sets(st.sampled_from("bcdef")))
+def test_who_alone_has_work_gets_all_slots(slots: int, own: int, others: set[str]) -> None:
+    assert shares(slots, {"a": own, **dict.fromkeys(others, 0)})["a"] == slots
 
 
 @given(rate=RATES, completed=NUMBERS, elapsed_s=st.floats(0, 100, allow_nan=False))

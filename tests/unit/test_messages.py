@@ -57,13 +57,16 @@ def some(item: st.SearchStrategy[Any], least: int = 1) -> st.SearchStrategy[list
     return st.lists(item, min_size=least, max_size=3)
 
 
+COUNTS = st.integers(0, 2**31 - 1)
 FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "submit/1": {"owner": NAMES, "workflow": BODIES, "runs": some(REQUESTS)},
     "accepted/1": {
         "results": some(st.fixed_dictionaries({"key": TEXTS, "run": st.none() | RUN_IDS, "new": st.booleans()}), 0)
     },
     "cancel/1": {"owner": NAMES, "runs": some(RUN_IDS)},
-    "orders/1": {"issued_at": MOMENTS, "orders": some(ORDERS), "claim": st.booleans()},
+    "orders/1": {
+        "issued_at": MOMENTS, "orders": some(ORDERS), "claim": st.booleans(), "home": st.none() | st.integers(0, 1023),
+    },
     "answers/1": {
         "boot": SENDER["boot"], "grants": some(part(token=TOKENS, seq=NUMBERS), 0),
         "refusals": some(part(reason=TEXTS, seq=NUMBERS), 0), "receipts": some(part(applied=st.booleans()), 0),
@@ -85,6 +88,10 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "load": st.floats(0, 99), "state": st.sampled_from(["up", "draining"]), "attempts": some(part(token=TOKENS), 0),
     },
     "wake/1": {"shards": some(st.integers(0, 1023), 0)},
+    "demand/1": {
+        "scheduler": NAMES, "used": st.dictionaries(NAMES, COUNTS),
+        "lanes": st.dictionaries(TEXTS, st.fixed_dictionaries({"in_flight": COUNTS, "ready": COUNTS})),
+    },
     "members/1": {
         "members": some(
             st.fixed_dictionaries(

@@ -179,7 +179,12 @@ def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **o
             "timeout": 5,
             "command_timeout": 60,
             "prepared_statement_cache_size": 500,  # there are more statements than SQLAlchemy's default of 100
-            "server_settings": {"application_name": "warrener"} | settings,
+            "server_settings": {
+                "application_name": "warrener",
+                # A frozen program must not keep others from its shards by the locks of an open transaction.
+                "idle_in_transaction_session_timeout": "4000",  # milliseconds
+                **settings,
+            },
         },
         **options,
     )

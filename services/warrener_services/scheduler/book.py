@@ -17,6 +17,7 @@ from warrener.states import IN_FLIGHT, State
 from warrener.store import RunRow, TaskRow
 
 from .fleet import Fleet
+from .peers import Peers
 from .window import Window
 
 MAX_RUNS = 2_000
@@ -48,6 +49,7 @@ class Book:
 
     epochs: Mapping[int, int] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
+    peers: Peers = field(default_factory=Peers)
     in_flight: dict[TaskRef, TaskRow] = field(default_factory=dict)
     ready: dict[TaskRef, TaskRow] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)

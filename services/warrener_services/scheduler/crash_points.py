@@ -13,6 +13,7 @@ CRASH_POINTS = {
     "scheduler.after-commit": "a tick is committed; nothing of it was sent or settled",
     "scheduler.before-settle": "what was committed is being sent; the deliveries are not settled",
     "scheduler.after-settle": "the deliveries are settled; answers may not have been sent",
+    "scheduler.leaving": "shards move; the last tick is settled, and the shards are still ours",
     "scheduler.accepted": "runs are committed, the reply to their submission is not sent",
     "scheduler.published": "a posted message is confirmed by the broker and still stands in the outbox",
 }

@@ -30,10 +30,10 @@ class Emitter:
         self._confirmed: list[str] = []
         self._taken_s = 0.0
 
-    def take_confirmed(self) -> list[str]:
+    def take_confirmed(self, *, at_once: bool = False) -> list[str]:
         """Return what was confirmed: nothing while it is little and fresh, so that not every tick pays for it."""
         now_s = asyncio.get_running_loop().time()
-        if len(self._confirmed) < _MANY and now_s - self._taken_s < _FRESH_S:
+        if not at_once and len(self._confirmed) < _MANY and now_s - self._taken_s < _FRESH_S:
             return []
         self._taken_s = now_s
         confirmed, self._confirmed = self._confirmed, []

@@ -30,6 +30,7 @@ from warrener.store import Changes, ParkedMessage, Transaction
 
 from . import handlers, intents
 from .book import Book
+from .demand import tell
 from .handlers import LEASE_MARGIN, storable
 from .intake import on_submit, take_up
 from .release import release
@@ -83,9 +84,10 @@ class Engine:
         Every running attempt gets one lease before it can be swept, and every order its time anew: their holders may
         have heard nothing for a while, and their reports may lie in our queue.
         """
-        fleet = self.book.fleet
-        aside = self.book.aside
-        self.book = Book(epochs=epochs, fleet=fleet, aside=aside, look_at=now, sites=tx.runs.sites(epochs))
+        old = self.book
+        self.book = Book(
+            epochs=epochs, fleet=old.fleet, peers=old.peers, aside=old.aside, look_at=now, sites=tx.runs.sites(epochs)
+        )
         for row in tx.tasks.in_flight(epochs):
             self.book.enter(row)
             if row.state in HELD or (row.state is State.CANCELLING and row.boot is not None):
@@ -123,6 +125,7 @@ class Engine:
         tick.close_runs()
         self.book.learn(now)
         release(tick)
+        tell(tick)
         tick.sent = sent
         changes = tick.changes()
         return Effects([message for _, message in tick.out.posted], tick.out.loose), changes
@@ -181,8 +184,10 @@ class Engine:
                     tick.out.reply(delivery.reply_to, delivery.correlation_id, accepted)
             case CancelRuns():
                 intents.cancel_runs(tick, body)
-            case Wake():
+            case Wake() if not self.book.epochs.keys().isdisjoint(body.shards):
                 self.book.look_at = tick.now
+            case Wake():
+                pass  # for another scheduler
             case _:
                 _SIMPLE[type(body)](tick, body)
 

@@ -55,7 +55,7 @@ def on_claims(tick: Tick, message: Claims) -> None:
     told = tick.out.tell(message.worker, message.boot)
     foreign: list[Claim] = []
     for claim in message.claims:
-        if not tick.book.owns(shard_of(claim.run)):
+        if not tick.owns(shard_of(claim.run)):
             foreign.append(claim)
             continue
         refusal = _refusal(tick, message, claim)
@@ -110,7 +110,7 @@ def on_reports(tick: Tick, message: Reports) -> None:
     unknown: list[Report] = []
     foreign: list[Report] = []
     for report in message.reports:
-        if not tick.book.owns(shard_of(report.run)):
+        if not tick.owns(shard_of(report.run)):
             foreign.append(report)
             continue
         row = tick.book.in_flight.get(report.task)
@@ -225,7 +225,7 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
     tick.book.fleet.hear(beat, tick.now)
     extended: list[AttemptPart] = []
     for held in beat.attempts:
-        if not tick.book.owns(shard_of(held.run)):
+        if not tick.owns(shard_of(held.run)):
             continue
         row = tick.book.in_flight.get(held.task)
         if row is None or row.attempt != held.attempt or not _holds(tick, row, beat, held.token):
@@ -280,6 +280,7 @@ def on_members(tick: Tick, message: Members) -> None:
 def on_logs(tick: Tick, message: Logs) -> None:
     """Keep what the holder of an attempt says that it printed."""
     for chunk in message.chunks:
+        tick.owns(shard_of(chunk.run))
         row = tick.book.in_flight.get(chunk.task)
         if row is None or row.attempt != chunk.attempt:
             row = tick.tx.tasks.load([chunk.task]).get(chunk.task)

@@ -51,6 +51,8 @@ def _accept(tick: Tick, owner: str, definition: Definition, request: RunRequest)
     tick.add_run(run)
     if tick.book.owns(run.shard):
         expand(tick, run, plan)
+    else:
+        tick.out.wake(run.shard)
     return Acceptance(key=request.key, run=run.id, state=run.state)
 
 

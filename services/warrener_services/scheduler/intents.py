@@ -35,6 +35,7 @@ def cancel_runs(tick: Tick, message: CancelRuns) -> None:
             cancel_run(tick, run.id)
         elif run.owner == message.owner:
             tick.wanted.append((run.id, "cancel", tick.now))
+            tick.out.wake(run.shard)
 
 
 def cancel_run(tick: Tick, run_id: RunId) -> None:

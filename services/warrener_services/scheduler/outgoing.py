@@ -25,10 +25,11 @@ from warrener.messages import (
     Receipt,
     Refusal,
     Stop,
+    Wake,
     encode,
 )
 from warrener.store import RunRow, TaskRow
-from warrener.topology import EVENTS, REPORTS
+from warrener.topology import CONTROL, EVENTS, REPORTS
 
 if TYPE_CHECKING:
     from .tick import Rules
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ANSWERS_LIVE = timedelta(seconds=60)
+_WAKES_LIVE = timedelta(seconds=5)
 _EVENTS_A_MESSAGE = 1_000
 
 
@@ -58,6 +60,7 @@ class Outgoing:
         self.loose: list[Message] = []
         self._rules, self._now = rules, now
         self._told: dict[tuple[str, str], _Told] = defaultdict(_Told)
+        self._woken: set[int] = set()
         self._run_events: list[Event] = []
         self._task_events: list[str] = []  # as JSON: there are more of them than of anything else
         self._moment = now.isoformat()
@@ -92,6 +95,19 @@ class Outgoing:
         """Pass on, to the owner of its shard, what came to us by mistake or too late."""
         self.posted.append((shard, self._message(REPORTS, str(shard), body)))
 
+    def wake(self, shard: int) -> None:
+        """Tell the owner of a shard, which is another scheduler, that something was written for it."""
+        self._woken.add(shard)
+
+    def hint(self, topic: str, body: Body) -> None:
+        """Say something to every program that listens to a control topic; nobody misses it if it gets lost."""
+        self.loose.append(
+            Message(
+                exchange=CONTROL, routing_key=topic, kind=body.KIND, body=encode(body),
+                message_id=new_token(self._rules.rng), durable=False, mandatory=False,
+            )
+        )  # fmt: skip
+
     def run_event(self, run: RunRow) -> None:
         self._run_events.append(Event(run=run.id, owner=run.owner, key=run.key, state=run.state, at=self._now))
 
@@ -117,7 +133,11 @@ class Outgoing:
         for written in _parcels(self._task_events):
             raw = f'{{"kind":"{Events.KIND}","events":[{",".join(written)}]}}'.encode()
             self.loose.append(self._written(EVENTS, "tasks", Events.KIND, raw, mandatory=False))
+        for shard in sorted(self._woken):  # to its owner alone: for the others it would be a tick for nothing
+            wake = Wake(shards=[shard])
+            self.loose.append(self._message(REPORTS, str(shard), wake, mandatory=False, expires=_WAKES_LIVE))
         self._told.clear()
+        self._woken.clear()
 
     def _message(
         self,

@@ -42,7 +42,7 @@ def release(tick: Tick) -> None:
 
 def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worker]) -> None:
     load = tick.book.lanes[lane]
-    slots = sum(worker.slots for worker in workers)
+    slots = tick.book.peers.share(lane, sum(worker.slots for worker in workers), load.in_flight + len(window), tick.now)
     sites = {worker.site for worker in workers}
     shared: list[TaskRow] = []
     passed_over: list[TaskRow] = []
@@ -78,7 +78,11 @@ def _site(tick: Tick, row: TaskRow) -> str | None:
 
 
 def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
-    return (Place(worker.name, worker.site, worker.slots, tick.book.used[worker.name]) for worker in workers)
+    """Return the workers with what they hold, for us and for other schedulers."""
+    elsewhere = tick.book.peers.used(tick.now)
+    for worker in workers:
+        used = tick.book.used[worker.name] + elsewhere.get(worker.name, 0)
+        yield Place(worker.name, worker.site, worker.slots, used)
 
 
 def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:

@@ -72,10 +72,13 @@ class Rounds:
         self._pace = Pace()
         self._under_way: deque[_Round] = deque()
 
-    async def run(self) -> None:
-        """Go round until cancelled; raises Unavailable or Fenced when nothing but a new session helps."""
+    async def run(self, until: asyncio.Event) -> None:
+        """Go round until told to end (and woken by `news`), then finish what is under way.
+
+        Raises Unavailable or Fenced when nothing but a new session helps.
+        """
         try:
-            while True:
+            while self._under_way or not until.is_set():
                 with suppress(TimeoutError):
                     # The end of a round is news as well.
                     async with asyncio.timeout(None if self._under_way else self._until_look_s()):
@@ -83,7 +86,7 @@ class Rounds:
                 self._news.clear()
                 while self._under_way and self._under_way[0].task.done():
                     await self._finish(self._under_way.popleft())
-                if len(self._under_way) < _OVERLAP:
+                if len(self._under_way) < _OVERLAP and not until.is_set():
                     await self._begin()
         finally:
             for one in self._under_way:

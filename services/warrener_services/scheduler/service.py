@@ -1,14 +1,15 @@
 """The scheduler: owns shards, ticks, publishes.
 
-A session is one ownership of shards: take them, read the book, tick until something breaks. Whatever breaks (the
-store goes away, an epoch is lost, a bug) ends the session; what was not settled comes back, and the next session
-begins from the store. There is no other way to recover, so this one is always tested.
+A session is one ownership of shards: take them, read the book, tick until something breaks, or until shards should come
+or go. Whatever breaks (the store goes away, an epoch is lost, a bug) ends the session; what was not settled comes back,
+and the next session begins from the store. There is no other way to recover, so this one is always tested. When shards
+move, the session ends in good order: the last tick is settled, and what was posted goes out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -19,10 +20,11 @@ from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, StoreUnavailable, Unavailable
 from warrener.ids import new_token
 from warrener.messages import Orders, RollCall, encode
-from warrener.store import Store, Transaction
+from warrener.store import Changes, Store, Transaction
 from warrener.topology import CONTROL, PARKED_QUEUE, SUBMISSIONS, control, reports
 
 from .crash_points import crash_point
+from .demand import listen
 from .emitter import Emitter
 from .engine import Engine
 from .inlet import Inlet
@@ -38,6 +40,8 @@ SUBMISSIONS_PREFETCH = 64
 INBOX_KEPT = timedelta(days=7)
 _FORGET_EVERY_S = 60.0
 _AGAIN_S = 1.0
+_LAST_WORDS_S = 3.0
+"""How long shards that move wait for the broker to confirm what was posted for them."""
 
 
 class SchedulerService:
@@ -56,21 +60,25 @@ class SchedulerService:
     ) -> None:
         """`orders_lost`: the broker begins with this program, empty; nothing that was sent before is on its way."""
         self._store, self._broker, self._rules, self._clock, self._name = store, broker, rules, clock, name
-        self._ownership = Ownership(store, name, shard_lease)
+        self._ownership = Ownership(store, name, new_token(rules.rng), shard_lease)
         self._engine = Engine(rules)
+        self._engine.book.peers.name = name
         self._orders_lost = orders_lost
+        self._moving = asyncio.Event()  # of this session: shards should come or go
 
     async def run(self) -> None:
         """Schedule until cancelled; then give the shards up."""
         try:
             while True:
+                pause_s = _AGAIN_S
                 try:
                     await self._session()
+                    pause_s = 0.0
                 except* (Unavailable, Fenced) as group:
-                    for error in group.exceptions:
+                    for error in _leaves(group):
                         log.warning("scheduling stopped; beginning again from the store", reason=_sentence(error))
                 # Not within `except*`: it would wrap a cancellation into a group.
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(pause_s)
         finally:
             await self._let_go()
 
@@ -86,38 +94,56 @@ class SchedulerService:
         crash_point("scheduler.taken")
         own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
         queues = [PARKED_QUEUE, own, *(reports(shard) for shard in sorted(epochs))]
+        self._moving, news = asyncio.Event(), asyncio.Event()
         async with AsyncExitStack() as stack:
             reported = await self._subscribed(queues, prefetch=PREFETCH)
             stack.push_async_callback(reported.close)
             submitted = await self._subscribed([SUBMISSIONS], prefetch=SUBMISSIONS_PREFETCH)
             stack.push_async_callback(submitted.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            emitter = Emitter(self._broker, tasks)
-            unsent = await self._load()
-            await self._recall()
-            crash_point("scheduler.loaded")
-            emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
-            tasks.create_task(self._keep())
-            tasks.create_task(self._forget())
-            news = asyncio.Event()
             inlets = Inlet(reported, news), Inlet(submitted, news)
-            for inlet in inlets:
-                tasks.create_task(inlet.run())
-            rounds = Rounds(
-                self._engine, self._store, self._clock, emitter,
-                reported=inlets[0], submitted=inlets[1], news=news, load=self._load,
-            )  # fmt: skip
-            tasks.create_task(rounds.run())
-            log.info("scheduling", shards=len(epochs), unsent=len(unsent))
+            works = self._keep(news), self._forget(), self._listen(), *(inlet.run() for inlet in inlets)
+            beside = [tasks.create_task(work) for work in works]
+            await self._schedule(*inlets, news)
+            for task in beside:
+                task.cancel()
+
+    async def _schedule(self, reported: Inlet, submitted: Inlet, news: asyncio.Event) -> None:
+        """Go round until shards move; then let what was posted go out, so that nobody has to send it again."""
+        try:
+            async with asyncio.timeout(None) as patience, asyncio.TaskGroup() as tasks:
+                emitter = Emitter(self._broker, tasks)
+                unsent = await self._load()
+                await self._recall()
+                crash_point("scheduler.loaded")
+                emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
+                log.info("scheduling", shards=len(self._ownership.epochs), unsent=len(unsent))
+                rounds = Rounds(
+                    self._engine, self._store, self._clock, emitter,
+                    reported=reported, submitted=submitted, news=news, load=self._load,
+                )  # fmt: skip
+                await rounds.run(self._moving)
+                patience.reschedule(asyncio.get_running_loop().time() + _LAST_WORDS_S)
+        except TimeoutError:
+            log.warning("the broker confirms too slowly; what is left stands in the outbox, and is sent again")
+        crash_point("scheduler.leaving")
+        sent = emitter.take_confirmed(at_once=True)
+        await self._store.apply(lambda _: (None, Changes(sent=sent)))
+        log.info("shards move; going on with those that are ours then")
 
     async def _won_shards(self) -> dict[int, int]:
         """Wait until there are shards to own."""
         said = False
-        while not (epochs := await self._ownership.take()):
+        while not (epochs := await self._take()):
             if not said:
-                log.info("standing by: other schedulers own every shard")
+                log.info("standing by: no shard is free that this scheduler should have")
                 said = True
             await asyncio.sleep(self._ownership.pause_s)
+        return epochs
+
+    async def _take(self) -> dict[int, int]:
+        epochs = await self._ownership.take()
+        self._engine.book.peers.others = self._ownership.others
         return epochs
 
     async def _subscribed(self, queues: Sequence[Queue], *, prefetch: int) -> Subscription:
@@ -130,7 +156,8 @@ class SchedulerService:
                 if not said:
                     log.warning("waiting for the broker", reason=str(error))
                     said = True
-                await self._ownership.keep()
+                if await self._ownership.keep():
+                    raise  # others can have them meanwhile
                 await asyncio.sleep(_AGAIN_S)
 
     async def _load(self) -> list[Message]:
@@ -157,11 +184,17 @@ class SchedulerService:
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def _keep(self) -> None:
+    async def _keep(self, news: asyncio.Event) -> None:
         while True:
             await asyncio.sleep(self._ownership.pause_s)
             if await self._ownership.keep():
-                raise Fenced("shards of another scheduler became free; taking them too")
+                self._moving.set()
+                news.set()
+            self._engine.book.peers.others = self._ownership.others
+
+    async def _listen(self) -> None:
+        queue = control(f"{self._name}.{new_token(self._rules.rng)}", "demand")
+        await listen(self._broker, queue, self._engine.book.peers, self._clock)
 
     async def _forget(self) -> None:
         while True:
@@ -180,6 +213,14 @@ def _to_be_claimed(message: Message) -> Message:
         exchange=message.exchange, routing_key=message.routing_key, kind=message.kind, body=message.body,
         message_id=message.message_id, priority=message.priority, headers={**message.headers, "claim": "1"},
     )  # fmt: skip
+
+
+def _leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _sentence(error: BaseException) -> str:

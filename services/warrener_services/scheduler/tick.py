@@ -79,6 +79,7 @@ class Tick:
         self._new_needs: list[tuple[RunId, int, int]] = []
         self._changed: dict[TaskRef, TaskChange] = {}
         self._ended: list[AttemptRow] = []
+        self._answered_for: set[int] = set()
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -249,6 +250,18 @@ class Tick:
             self.book.sites.pop(run.id, None)
             self.out.run_event(run)
 
+    # ── shards ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def owns(self, shard: int) -> bool:
+        """Tell whether a shard is ours; if so, the tick fails should it have been lost meanwhile.
+
+        Asked of everything that is answered for: what a paused scheduler knows may be old, and must not be said.
+        """
+        if not self.book.owns(shard):
+            return False
+        self._answered_for.add(shard)
+        return True
+
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def changes(self) -> Changes:
@@ -276,8 +289,9 @@ class Tick:
         )
 
     def _epochs(self) -> dict[int, int]:
-        """Return the epochs of the shards that this tick writes to."""
-        touched = {row.shard for row in self._new_tasks.values()}
+        """Return the epochs of the shards that this tick writes to, or answers for."""
+        touched = set(self._answered_for)
+        touched.update(row.shard for row in self._new_tasks.values())
         touched.update(change.row.shard for change in self._changed.values())
         touched.update(run.shard for run in self._runs.values())
         epochs = {shard: self.book.epochs[shard] for shard in touched if shard in self.book.epochs}
