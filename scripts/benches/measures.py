@@ -11,6 +11,7 @@ from warrener.ids import RunId
 from warrener.messages import RunRequest
 
 from .places import Place, calls
+from .schedulers import schedulers
 
 A_RUN = 100
 """Tasks in a run of `throughput`: a submission message carries one run."""
@@ -92,7 +93,7 @@ async def fan(place: Place, tasks: int) -> dict[str, float]:
 
 
 Measure = Callable[[Place, int], Awaitable[dict[str, float]]]
-MEASURES: dict[str, Measure] = {measure.__name__: measure for measure in (throughput, latency, chain, fan)}
+MEASURES: dict[str, Measure] = {measure.__name__: measure for measure in (throughput, latency, chain, fan, schedulers)}
 
 
 async def _seconds(work: Awaitable[object]) -> float:

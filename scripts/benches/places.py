@@ -31,11 +31,15 @@ SLOTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A running deployment with the app `bench`, and a client of it. `pids`: its processes, without servers."""
+    """A running deployment with the app `bench`, and a client of it.
+
+    `pids`: its processes, without servers. `fleet`, if they are separate, can start further ones.
+    """
 
     client: Orchestrator
     store: Store
-    pids: Sequence[int]
+    pids: list[int]
+    fleet: Fleet | None = None
 
     def cpu_s(self) -> float:
         """Return the CPU time that all processes have used, with this one."""
@@ -97,7 +101,8 @@ async def on_fleet(fleet: Fleet, broker_url: str, store_url: str) -> AsyncIterat
         settings = Settings.read(state=fleet.state, broker=broker_url, store=store_url)
         broker = open_broker(settings.broker, name="bench")
         try:
-            async with _client(broker, settings, [fleet.pid("scheduler"), fleet.pid("bench")]) as client:
+            pids = [fleet.pid("scheduler"), fleet.pid("bench")]
+            async with _client(broker, settings, pids, fleet) as client:
                 yield client
         finally:
             await broker.close()
@@ -107,10 +112,12 @@ async def on_fleet(fleet: Fleet, broker_url: str, store_url: str) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _client(broker: Broker, settings: Settings, pids: Sequence[int]) -> AsyncIterator[Place]:
+async def _client(
+    broker: Broker, settings: Settings, pids: list[int], fleet: Fleet | None = None
+) -> AsyncIterator[Place]:
     store = open_store(settings.store_url)
     async with Orchestrator(broker, read_submit_key(settings.keys_folder), "bench", Random()) as client:
-        found = Place(client, store, pids)
+        found = Place(client, store, pids, fleet)
         await found.run(calls("noop", 1), "warm-up")
         yield found
     await store.close()
