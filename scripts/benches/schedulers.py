@@ -92,7 +92,7 @@ async def _alone_ms(place: Place, name: str) -> float:
 
 
 async def _commits(place: Place) -> int:
-    """Return how many transactions the database has committed; nearly all of them are ticks."""
+    """Return how many transactions the database has committed, single statements among them."""
     assert place.fleet is not None
     await asyncio.sleep(1.5)  # a server process tells its counts at most once a second
     connection = await asyncpg.connect(place.fleet.store_url)

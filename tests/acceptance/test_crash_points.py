@@ -28,7 +28,7 @@ from warrener.topology import ORDERS
 RUNS = 12
 CRASH_WITHIN_S, END_WITHIN_S = 20.0, 40.0
 SEED = int(os.environ.get("WARRENER_TEST_SEED") or SystemRandom().randrange(10**6))
-FIRST_PASS_ONLY = ("scheduler.taken", "scheduler.loaded", "worker.parked")
+FIRST_PASS_ONLY = ("scheduler.taken", "scheduler.loaded", "scheduler.leaving", "worker.parked")
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.postgresql, pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -62,6 +62,8 @@ async def test_a_crash_there_loses_and_doubles_nothing(point: str, place: FleetP
         load = requests(rng, ("jobs", "calls"))
         if point == "worker.parked":
             await publish_rubbish(place)
+        if point == "scheduler.leaving":  # a second scheduler gets its share
+            await asyncio.to_thread(fleet.start, "scheduler@2")
         async with asyncio.TaskGroup() as tasks:
             sent = 0
             begun_s = now_s()
@@ -74,6 +76,8 @@ async def test_a_crash_there_loses_and_doubles_nothing(point: str, place: FleetP
             assert fleet.returncode(name) == 137, about
             await asyncio.to_thread(fleet.again, name)
         await balanced(traffic, about)
+    if point == "scheduler.leaving":
+        await asyncio.to_thread(fleet.stop, "scheduler@2")
 
 
 def arm(place: FleetPlace, name: str, where: str) -> None:

@@ -165,6 +165,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Nothing to count: cancelled timers are dropped when met."""
 
+    def _asyncgen_finalizer_hook(self, agen: object) -> None:
+        """Leave what a dead life had open as it is: kill -9 runs no `finally`."""
+
     async def shutdown_asyncgens(self) -> None:
         """No simulated program leaves one open."""
 
