@@ -23,7 +23,7 @@ async def throughput(place: Place, tasks: int) -> dict[str, float]:
     """No-op calls, from the first submission to the last result in the store."""
     workflow = calls("noop", A_RUN)
     runs: set[RunId] = set()
-    cpu_s, begun = place.cpu_s(), time.perf_counter()
+    cpu_s, cpu_by, begun = place.cpu_s(), place.cpu_by(), time.perf_counter()
 
     async def submit(keys: list[str]) -> None:
         for key in keys:
@@ -42,6 +42,7 @@ async def throughput(place: Place, tasks: int) -> dict[str, float]:
         "tasks_per_s": round(number / seconds),
         "cpu_s_per_1000": round((place.cpu_s() - cpu_s) / number * 1000, 3),
         "rss_mib": round(place.rss_mib()),
+        **{f"{who}_ms_per_1000": round((spent - cpu_by[who]) / number * 1e6) for who, spent in place.cpu_by().items()},
     }
 
 

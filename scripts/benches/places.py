@@ -24,7 +24,7 @@ from warrener.store import Store, TaskRow
 from warrener.stores import open_store
 
 from .app import worker
-from .processes import cpu_s, rss_mib
+from .processes import cpu_s, cpu_s_of_servers, rss_mib
 
 SLOTS = 100
 
@@ -44,6 +44,15 @@ class Place:
     def cpu_s(self) -> float:
         """Return the CPU time that all processes have used, with this one."""
         return sum(cpu_s(pid) for pid in {os.getpid(), *self.pids})
+
+    def cpu_by(self) -> dict[str, float]:
+        """Return the CPU time that each program has used, and each server, under its name."""
+        by_name = {"client": cpu_s(os.getpid()), "broker": 0.0, "database": 0.0}
+        if self.fleet is not None:
+            by_name |= {"scheduler": cpu_s(self.fleet.pid("scheduler")), "worker": cpu_s(self.fleet.pid("bench"))}
+        for server, seconds in cpu_s_of_servers():
+            by_name[server] += seconds
+        return by_name
 
     def rss_mib(self) -> float:
         """Return the resident memory of all processes, without this one where it is only the client."""
