@@ -320,6 +320,13 @@ class Tasks(Protocol):
         ...
 
     def ready_lanes(self, shards: Collection[int]) -> Sequence[str]: ...
+    def lift(self, shards: Collection[int], now: datetime, limit: int) -> set[str]:
+        """Give ready tasks whose age deserves it the next level, the longest overdue first; return their lanes.
+
+        It is written at once, and needs no epoch: the level is what the row's age says, whoever writes it.
+        """
+        ...
+
     def due(self, shards: Collection[int], now: datetime, limit: int) -> Sequence[TaskRow]:
         """Return tasks whose `due_at` has come, earliest first."""
         ...

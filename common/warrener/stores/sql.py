@@ -159,6 +159,9 @@ class PostgreSQL:
         await self._applying.dispose()
 
 
+_SHORT = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+"""Statements are many and short: compiling one, or starting processes for it, takes longer than running it."""
+
 _KEYED = {
     "plan_cache_mode": "force_generic_plan",  # to plan a statement with so many parts takes longer than to execute it
     "enable_seqscan": "off",
@@ -183,6 +186,7 @@ def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **o
                 "application_name": "warrener",
                 # A frozen program must not keep others from its shards by the locks of an open transaction.
                 "idle_in_transaction_session_timeout": "4000",  # milliseconds
+                **_SHORT,
                 **settings,
             },
         },
