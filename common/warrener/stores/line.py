@@ -8,9 +8,11 @@ The statements are text, made once for a set of shards: with 64 branches, buildi
 running them.
 """
 
+# ruff: noqa: S608 - the names of our own tables and columns, and numbers of shards
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -20,28 +22,47 @@ from warrener.ordering import BOTTOM, STEP
 from warrener.stores.tables import AGEING, to_microseconds
 
 _ORDER = "level, deadline_at, minus_path_s, ready_at, run, n"
+_STANDING = "state = 'ready' AND shard = {0} AND lane = :lane"
+_UNION = " UNION ALL "
 _STEP_US = STEP // STEP.resolution
 
 
 @lru_cache
-def first(shards: tuple[int, ...], columns: tuple[ColumnElement[object], ...]) -> TextualSelect:
+def first(dialect: str, shards: tuple[int, ...], columns: tuple[ColumnElement[object], ...]) -> TextualSelect:
     """Select the first `limit` ready tasks of a `lane`, in their order."""
-    names = ", ".join(column.name for column in columns)  # type: ignore[attr-defined] # they are columns of `tasks`
-    # Each branch has the order and the limit of the whole: without them PostgreSQL sorts all rows of all branches.
-    branches = " UNION ALL ".join(
-        f"SELECT * FROM (SELECT {names} FROM tasks WHERE state = 'ready' AND shard = {shard} AND lane = :lane"
+    merged = _merged_by_postgresql if dialect == "postgresql" else _merged_by_sqlite
+    query = text(merged(shards, [column.name for column in columns]))
+    return query.bindparams(bindparam("lane", type_=Text()), bindparam("limit", type_=Integer())).columns(*columns)
+
+
+def _merged_by_postgresql(shards: Sequence[int], names: Sequence[str]) -> str:
+    # Each branch has the order and the limit of the whole: without them all rows of all branches are sorted.
+    branches = _UNION.join(
+        f"SELECT * FROM (SELECT {', '.join(names)} FROM tasks WHERE {_STANDING.format(shard)}"
         f" ORDER BY {_ORDER} LIMIT :limit) AS s{shard}"
         for shard in shards
     )
-    query = text(f"SELECT * FROM ({branches}) AS merged ORDER BY {_ORDER} LIMIT :limit")
-    return query.bindparams(bindparam("lane", type_=Text()), bindparam("limit", type_=Integer())).columns(*columns)
+    return f"SELECT * FROM ({branches}) AS merged ORDER BY {_ORDER} LIMIT :limit"
+
+
+def _merged_by_sqlite(shards: Sequence[int], names: Sequence[str]) -> str:
+    # A row goes through half of all branches, so it has nothing with it but what they are merged by.
+    branches = _UNION.join(
+        f"SELECT rowid AS place, {_ORDER} FROM tasks WHERE {_STANDING.format(shard)}" for shard in shards
+    )
+    order = ", ".join(f"merged.{name}" for name in _ORDER.split(", "))
+    return (
+        f"SELECT {', '.join(f'tasks.{name}' for name in names)}"
+        f" FROM ({branches} ORDER BY {_ORDER} LIMIT :limit) AS merged JOIN tasks ON tasks.rowid = merged.place"
+        f" ORDER BY {order}"
+    )
 
 
 @lru_cache
 def lanes(shards: tuple[int, ...]) -> TextualSelect:
     """Select the lanes that have ready tasks: one step of the index for each shard and lane, not for each task."""
     next_lane = "SELECT lane FROM tasks WHERE state = 'ready' AND shard = {0}.shard{1} ORDER BY lane LIMIT 1"
-    owned = " UNION ALL ".join(f"SELECT {shard} AS shard" for shard in shards)
+    owned = _UNION.join(f"SELECT {shard} AS shard" for shard in shards)
     query = text(
         f"WITH RECURSIVE found(shard, lane) AS ("
         f"SELECT shard, ({next_lane.format('owned', '')}) FROM ({owned}) AS owned"
@@ -56,9 +77,10 @@ def lanes(shards: tuple[int, ...]) -> TextualSelect:
 def lift(dialect: str, shards: tuple[int, ...]) -> TextClause:
     """Lift the `limit` ready tasks that have waited longest for it by one level; returns their lanes."""
     row = "ctid" if dialect == "postgresql" else "rowid"
+    # With a plus the shard cannot tempt SQLite to another index.
     due = (
         f"SELECT {row} FROM tasks WHERE state = 'ready' AND level > 0 AND {AGEING} <= :before"
-        f" AND shard IN ({', '.join(map(str, shards))}) ORDER BY {AGEING} LIMIT :limit"
+        f" AND +shard IN ({', '.join(map(str, shards))}) ORDER BY {AGEING} LIMIT :limit"
     )
     # Found by where the rows are: a join by their key is planned anew, and badly, while statistics are young.
     found = f"ctid = ANY(ARRAY({due}))" if dialect == "postgresql" else f"rowid IN ({due})"
@@ -71,6 +93,6 @@ def lifted_before(now: datetime) -> int:
     return to_microseconds(now) - (BOTTOM + 1) * _STEP_US
 
 
-def owned(shards: Sequence[int]) -> tuple[int, ...]:
+def owned(shards: Collection[int]) -> tuple[int, ...]:
     """Return shards as these statements take them."""
     return tuple(sorted(shards))

@@ -82,7 +82,7 @@ class SqlTasks:
     def ready(self, shards: Collection[int], lane: str, limit: int) -> Sequence[TaskRow]:
         if not shards:
             return []
-        query = line.first(line.owned(shards), _LIGHT)
+        query = line.first(self._connection.dialect.name, line.owned(shards), _LIGHT)
         return [_task(row) for row in self._connection.execute(query, {"lane": lane, "limit": limit})]
 
     def ready_lanes(self, shards: Collection[int]) -> Sequence[str]:

@@ -224,7 +224,7 @@ class Engine:
         return bool(book.epochs) and book.look_at is not None and tick.now >= book.look_at
 
     def _lift(self, tick: Tick) -> None:
-        """Let age lift ready tasks where they stand, in the store: a bounded number at each look, before anything moves."""
+        """Let age lift ready tasks where they stand, in the store: so many at a look, before anything moves."""
         for lane in tick.tx.tasks.lift(self.book.epochs, tick.now, LIFTED_A_LOOK):
             self.book.window(lane).overtaken()
 
