@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from warrener.runtime.logs import configure_logs
@@ -14,6 +15,8 @@ from warrener.runtime.serve import loop_factory
 
 from .measures import MEASURES
 from .places import place
+
+TASKS = {"waiting": 100_000}
 
 
 def main() -> int:
@@ -32,9 +35,9 @@ def main() -> int:
     return 0
 
 
-async def _measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+async def _measure(options: argparse.Namespace, folder: Path) -> Mapping[str, object]:
     async with asyncio.timeout(options.timeout), place(options.on, folder) as running:
-        return await MEASURES[options.name](running, options.tasks)
+        return await MEASURES[options.name](running, options.tasks or TASKS.get(options.name, 20_000))
 
 
 def _options() -> argparse.Namespace:
@@ -51,7 +54,7 @@ def _options() -> argparse.Namespace:
         help="embedded: one process, SQLite, in-process broker; fleet: separate processes over a private RabbitMQ node"
         " and PostgreSQL server, started here",
     )  # fmt: skip
-    parser.add_argument("--tasks", type=int, default=20_000, help="how many at most (default 20,000)")
+    parser.add_argument("--tasks", type=int, default=0, help="how many at most (default 20,000; waiting 100,000)")
     parser.add_argument("--timeout", type=float, default=300, help="seconds until it is given up (default 300)")
     return parser.parse_args()
 
