@@ -28,11 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.store import Changes, Deployment, Mail, Notes, Runs, Schedulers, Shards, Tasks, Transaction
+from warrener.store import Changes, Deployment, Mail, Notes, Past, Runs, Schedulers, Shards, Tasks, Transaction
 from warrener.stores import migrations
 from warrener.stores.applied import Applied
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
+from warrener.stores.past import SqlPast
 from warrener.stores.runs import SqlRuns
 from warrener.stores.schedulers import SqlSchedulers
 from warrener.stores.shards import SqlShards
@@ -293,6 +294,7 @@ class SqlTransaction:
         self.tasks: Tasks = SqlTasks(connection)
         self.mail: Mail = SqlMail(connection)
         self.notes: Notes = SqlNotes(connection)
+        self.past: Past = SqlPast(connection)
 
     def write(self, changes: Changes) -> None:
         if self._connection.dialect.name == "postgresql":
