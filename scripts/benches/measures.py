@@ -10,7 +10,9 @@ from statistics import quantiles
 from warrener.ids import RunId
 from warrener.messages import RunRequest
 
+from .facebook import facebook
 from .places import Place, calls
+from .ramp import ramp
 from .schedulers import schedulers
 from .urgent import urgent
 from .waiting import waiting
@@ -97,6 +99,10 @@ async def fan(place: Place, tasks: int) -> dict[str, float]:
 Measure = Callable[[Place, int], Awaitable[Mapping[str, object]]]
 MEASURES: dict[str, Measure] = {measure.__name__: measure for measure in (throughput, latency, chain, fan, schedulers)}
 MEASURES |= {"urgent": urgent, "waiting": waiting}
+
+Timed = Callable[[Place, int, float], Awaitable[Mapping[str, object]]]
+TIMED: dict[str, Timed] = {"facebook": facebook, "ramp": ramp}
+"""What is measured for a time that can be chosen."""
 
 
 async def _seconds(work: Awaitable[object]) -> float:
