@@ -45,10 +45,10 @@ async def ramp(place: Place, _tasks: int, seconds: float) -> dict[str, object]:
             steps.append(step)
             if step["start_p99_s"] > TOO_LATE_S or not asking.done():
                 break
-    reached = [step["asked_per_s"] for step in steps if step["start_p99_s"] <= TOO_LATE_S]
+    reached = [step["started_per_s"] for step in steps if step["start_p99_s"] <= TOO_LATE_S]
     return {
         "steps": steps,
         "step_seconds": seconds,
-        "sustained_per_s": max(reached, default=0),
+        "reached_per_s": max(reached, default=0),
         "bound": f"until start_p99_s > {TOO_LATE_S:g}, or {_STEPS} steps",
     }

@@ -50,6 +50,9 @@ LIFTED_A_LOOK = 2_000
 """How many tasks age lifts at a look. More: a tick that takes longer; fewer: a long line is lifted late."""
 
 _LIMIT = 500
+_DUE = 100
+"""How many due tasks a tick takes: 10,000 leases that are extended together must not keep a submission waiting."""
+
 _RECORDED = (CancelRuns,)
 """What the inbox remembers: nothing else in it tells that it was done before. A submission is known by its runs' keys,
 a claim or a report by the state of its attempt; come again, they are answered again."""
@@ -213,10 +216,10 @@ class Engine:
         for intent in self._each(tick, wanted, lambda intent: (intent.run, intent.id)):
             intents.on_intent(tick, intent)
             tick.done.append(intent.id)
-        due = tick.tx.tasks.due(book.epochs, tick.now, _LIMIT)
+        due = tick.tx.tasks.due(book.epochs, tick.now, _DUE)
         for row in self._each(tick, due, lambda row: row.ref):
             on_due(tick, row)
-        if _LIMIT in (len(accepted), len(wanted), len(due)):
+        if _LIMIT in (len(accepted), len(wanted)) or len(due) == _DUE:
             book.look_at = tick.now  # there may be more
 
     def _is_time(self, tick: Tick) -> bool:
