@@ -628,7 +628,7 @@ async def test_runs_that_are_over_leave_with_everything_of_theirs(store: SqlStor
 async def test_the_key_of_a_run_that_left_is_free_again(store: SqlStore) -> None:
     await add_over(store, "k", 3)
     await retire(store, NOW, 500)
-    assert await store.read(lambda tx: tx.runs.known("me", ["k"])) == {}
+    assert await store.read(lambda tx: tx.runs.known([("me", "k")])) == {}
     await store.transact(lambda tx: tx.write(Changes(new_runs=[run_row("k")])))
 
 
