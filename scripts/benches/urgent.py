@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from warrener.ids import RunId
 from warrener.messages import RunRequest
@@ -28,17 +32,16 @@ async def urgent(place: Place, tasks: int) -> dict[str, object]:
             runs.add(answer.run)
 
     keys = [f"other-{number}" for number in range(tasks // A_RUN)]
-    async with asyncio.TaskGroup() as group:
-        for first in range(_SUBMITTING):
-            group.create_task(submit(keys[first::_SUBMITTING]))
-    asked_ns: dict[RunId, int] = {}
+    with _frozen(place):  # else most are done before the last is accepted
+        async with asyncio.TaskGroup() as group:
+            for first in range(_SUBMITTING):
+                group.create_task(submit(keys[first::_SUBMITTING]))
     starts_ms: list[float] = []
     ended: set[RunId] = set()
     while len(starts_ms) < URGENT and not runs <= ended:
         begun_ns = time.monotonic_ns()
         (answer,) = await place.client.submit(workflow, [RunRequest(key=f"urgent-{len(starts_ms)}", priority=9)])
         assert answer.run is not None, answer.problems
-        asked_ns[answer.run] = begun_ns
         while answer.run not in ended:
             event = await place.client.heard.get()
             if event.state == "succeeded":
@@ -56,3 +59,17 @@ async def urgent(place: Place, tasks: int) -> dict[str, object]:
         "goal": "start_p50_ms <= 10",
         "met": p50_ms <= 10,
     }
+
+
+@contextmanager
+def _frozen(place: Place) -> Iterator[None]:
+    """Let the worker stand still meanwhile, where it is a process of its own."""
+    if place.fleet is None:
+        yield
+        return
+    pid = place.fleet.pid("bench")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -248,6 +248,16 @@ async def test_ready_tasks_come_in_their_turn(store: SqlStore) -> None:
     assert await store.read(lambda tx: tx.tasks.ready_lanes([0])) == []
 
 
+@pytest.mark.parametrize("number", [1, 64, 1024])
+async def test_the_line_is_one_for_any_number_of_shards(store: SqlStore, number: int) -> None:
+    rows = [task_row(RUN, n, shard=n * 37 % number, ready_at=NOW - timedelta(seconds=n)) for n in range(50)]
+    await add(store, *rows)
+    found = await store.read(lambda tx: tx.tasks.ready(range(number), "job", 20))
+    assert [row.n for row in found] == list(range(49, 29, -1))
+    assert await store.read(lambda tx: tx.tasks.ready_lanes(range(number))) == ["job"]
+    assert await store.transact(lambda tx: tx.tasks.lift(range(number), NOW + timedelta(minutes=11), 9)) == {"job"}
+
+
 async def test_age_lifts_ready_tasks_in_the_store(store: SqlStore) -> None:
     priorities = [priority for priority in range(10) for _ in range(3)]
     rows = [

@@ -24,6 +24,9 @@ from warrener.stores.tables import AGEING, to_microseconds
 _ORDER = "level, deadline_at, minus_path_s, ready_at, run, n"
 _STANDING = "state = 'ready' AND shard = {0} AND lane = :lane"
 _UNION = " UNION ALL "
+_SQLITE_BRANCHES = 400
+"""SQLite takes 500 (https://www.sqlite.org/limits.html, 5). With more shards it sorts all that is ready in the lane."""
+
 _STEP_US = STEP // STEP.resolution
 
 
@@ -46,6 +49,9 @@ def _merged_by_postgresql(shards: Sequence[int], names: Sequence[str]) -> str:
 
 
 def _merged_by_sqlite(shards: Sequence[int], names: Sequence[str]) -> str:
+    if len(shards) > _SQLITE_BRANCHES:
+        among = f"state = 'ready' AND lane = :lane AND shard IN ({', '.join(map(str, shards))})"
+        return f"SELECT {', '.join(names)} FROM tasks WHERE {among} ORDER BY {_ORDER} LIMIT :limit"
     # A row goes through half of all branches, so it has nothing with it but what they are merged by.
     branches = _UNION.join(
         f"SELECT rowid AS place, {_ORDER} FROM tasks WHERE {_STANDING.format(shard)}" for shard in shards
@@ -62,10 +68,10 @@ def _merged_by_sqlite(shards: Sequence[int], names: Sequence[str]) -> str:
 def lanes(shards: tuple[int, ...]) -> TextualSelect:
     """Select the lanes that have ready tasks: one step of the index for each shard and lane, not for each task."""
     next_lane = "SELECT lane FROM tasks WHERE state = 'ready' AND shard = {0}.shard{1} ORDER BY lane LIMIT 1"
-    owned = _UNION.join(f"SELECT {shard} AS shard" for shard in shards)
+    owned = ", ".join(f"({shard})" for shard in shards)
     query = text(
-        f"WITH RECURSIVE found(shard, lane) AS ("
-        f"SELECT shard, ({next_lane.format('owned', '')}) FROM ({owned}) AS owned"
+        f"WITH RECURSIVE owned(shard) AS (VALUES {owned}), found(shard, lane) AS ("
+        f"SELECT shard, ({next_lane.format('owned', '')}) FROM owned"
         f" UNION ALL "
         f"SELECT shard, ({next_lane.format('found', ' AND lane > found.lane')}) FROM found WHERE lane IS NOT NULL"
         f") SELECT DISTINCT lane FROM found WHERE lane IS NOT NULL"
