@@ -9,7 +9,6 @@ task of priority p stands among the first, whatever came since.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
 from warrener.ids import RunId
@@ -40,11 +39,3 @@ def level_of(priority: int) -> int:
 def aged_level(priority: int, waited: timedelta) -> int:
     """Return the level after a wait."""
     return max(TOP, level_of(priority) - max(0, waited // STEP))
-
-
-@lru_cache(maxsize=1024)  # the tasks of a tick share their moment
-def lifted_at(priority: int, ready_at: datetime, level: int) -> datetime | None:
-    """Return when a task that stands at `level` deserves the next one; None at the top."""
-    if level <= TOP:
-        return None
-    return ready_at + STEP * (level_of(priority) - level + 1)

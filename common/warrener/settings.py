@@ -81,6 +81,14 @@ class Settings(BaseSettings):
     """How long an order may lie unclaimed before it is released anew."""
     shard_lease: PositiveDuration = timedelta(seconds=6)
     """How long a silent scheduler keeps its shards. Longer: outlives longer pauses; its runs wait as long."""
+    keep_runs: PositiveDuration | None = None
+    """How long finished runs stay in the store, with their keys; unset: for ever. Longer: a larger database."""
+    old_runs: Literal["archive", "purge"] = "archive"
+    """What becomes of finished runs after that: into files of the archive, or away."""
+    archive: Path | None = None
+    """The folder of the archive, on each scheduler's host; default `<state>/archive`."""
+    keep_evidence: PositiveDuration = timedelta(days=90)
+    """How long parked messages are kept, and reports that were not applied."""
     log: Literal["debug", "info", "warning", "error"] = "info"
     """From which level on a program logs, on its standard error."""
     stop_timeout: PositiveDuration = timedelta(seconds=20)
@@ -143,6 +151,10 @@ class Settings(BaseSettings):
     @property
     def secrets_folder(self) -> Path:
         return self.secrets or self.state / "secrets"
+
+    @property
+    def archive_folder(self) -> Path:
+        return self.archive or self.state / "archive"
 
     @property
     def listen_url(self) -> str:

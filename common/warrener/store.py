@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from warrener.broker import Message
 from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
@@ -320,6 +320,13 @@ class Tasks(Protocol):
         ...
 
     def ready_lanes(self, shards: Collection[int]) -> Sequence[str]: ...
+    def lift(self, shards: Collection[int], now: datetime, limit: int) -> set[str]:
+        """Give ready tasks whose age deserves it the next level, the longest overdue first; return their lanes.
+
+        It is written at once, and needs no epoch: the level is what the row's age says, whoever writes it.
+        """
+        ...
+
     def due(self, shards: Collection[int], now: datetime, limit: int) -> Sequence[TaskRow]:
         """Return tasks whose `due_at` has come, earliest first."""
         ...
@@ -351,6 +358,35 @@ class Notes(Protocol):
     def unpark(self, number: int) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PastRow:
+    """A row of a run that is over, as JSON could have it; `finished_at` is the end of the run."""
+
+    table: str
+    run: RunId
+    finished_at: datetime
+    fields: Mapping[str, Any]
+
+
+class Past(Protocol):
+    """What is over, and may leave the store."""
+
+    def find(self, shard: int, before: datetime, limit: int) -> Sequence[PastRow]:
+        """Return about `limit` rows of the runs of a shard that finished before a moment, the earliest first.
+
+        A run's own row comes when no other of its rows is left, and with it, as a copy, its definition.
+        """
+        ...
+
+    def drop(self, rows: Sequence[PastRow], before: datetime) -> None:
+        """Drop such rows, but for those of runs that go on meanwhile. Definitions stay."""
+        ...
+
+    def forget(self, before: datetime, limit: int) -> int:
+        """Drop old strays and parked messages; return how many."""
+        ...
+
+
 class Transaction(Protocol):
     """What a function may do within one transaction."""
 
@@ -360,6 +396,7 @@ class Transaction(Protocol):
     tasks: Tasks
     mail: Mail
     notes: Notes
+    past: Past
 
     def write(self, changes: Changes) -> None:
         """Write changes, with what else the transaction does.

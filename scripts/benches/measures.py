@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from statistics import quantiles
 
 from warrener.ids import RunId
 from warrener.messages import RunRequest
 
+from .facebook import facebook
 from .places import Place, calls
+from .ramp import ramp
 from .schedulers import schedulers
+from .urgent import urgent
+from .waiting import waiting
 
 A_RUN = 100
 """Tasks in a run of `throughput`: a submission message carries one run."""
@@ -93,8 +97,13 @@ async def fan(place: Place, tasks: int) -> dict[str, float]:
     return {"tasks": number + 2, "seconds": await _seconds(place.run(workflow, "fan"))}
 
 
-Measure = Callable[[Place, int], Awaitable[dict[str, float]]]
+Measure = Callable[[Place, int], Awaitable[Mapping[str, object]]]
 MEASURES: dict[str, Measure] = {measure.__name__: measure for measure in (throughput, latency, chain, fan, schedulers)}
+MEASURES |= {"urgent": urgent, "waiting": waiting}
+
+Timed = Callable[[Place, int, float], Awaitable[Mapping[str, object]]]
+TIMED: dict[str, Timed] = {"facebook": facebook, "ramp": ramp}
+"""What is measured for a time that can be chosen."""
 
 
 async def _seconds(work: Awaitable[object]) -> float:

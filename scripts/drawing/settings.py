@@ -44,6 +44,8 @@ def table() -> str:
 def _shown(default: Any) -> str:
     if default in (None, "", (), PydanticUndefined):
         return ""
+    if isinstance(default, timedelta) and default >= timedelta(days=1):
+        return f"`{default.days}d`"
     if isinstance(default, timedelta):
         return f"`{default.total_seconds():g}s`"
     return f"`{default.as_posix() if isinstance(default, Path) else default}`"

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from structlog.testing import capture_logs
 
 from desk import Hand, call
 from fleet.postgresql import PostgreSQLServer
 from warrener import topology
+from warrener.archive import Archive, read_run, runs_in
 from warrener.broker import Broker, Message, Queue
 from warrener.brokers.memory import MemoryBroker
 from warrener.brokers.memory_node import MemoryNode
@@ -38,9 +40,10 @@ from warrener.messages import (
 )  # fmt: skip
 from warrener.runs import RunState
 from warrener.signing import HEADER, ClaimKey, Keys, OrderSigner, SubmitKey
-from warrener.store import Store
+from warrener.store import RunFilter, Store
 from warrener.stores import open_store
-from warrener_services.scheduler import engine
+from warrener_services.scheduler import engine, retiring
+from warrener_services.scheduler.retiring import Keeping
 from warrener_services.scheduler.service import SchedulerService
 from warrener_services.scheduler.tick import Rules
 
@@ -234,6 +237,47 @@ async def test_a_bad_message_is_parked_and_its_neighbours_are_applied(
     assert (parked.kind, parked.reason) == ("logs/1", "what a message")
     assert next(strikes) >= 4
     assert len(await world.store.read(lambda tx: tx.runs.load(list(runs.values())))) == 2
+
+
+@pytest.mark.parametrize("archiving", [True, False])
+async def test_finished_runs_leave_by_the_policy(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archiving: bool
+) -> None:
+    monkeypatch.setattr(retiring, "_EVERY_S", 0.05)
+    folder = tmp_path / "archive"
+    keeping = Keeping(runs=timedelta(seconds=1), archive=Archive(folder, "one") if archiving else None)
+    async with world.scheduler(keeping=keeping):
+        await world.work("a")
+        await world.submit("open")
+        open_run = (await world.accepted("open"))["open"]
+        await wait_for_runs(world, {open_run})
+        await world.work("a")  # its key is free again
+        await wait_for_runs(world, {open_run})
+    archived = {run for run, _ in runs_in(folder)}
+    assert len(archived) == (2 if archiving else 0)
+    for run in archived:
+        assert [row["table"] for row in read_run(folder, run)] == ["tasks", "runs", "workflows"]
+
+
+async def test_what_cannot_be_archived_stays(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retiring, "_EVERY_S", 0.05)
+    (tmp_path / "file").write_text("")
+    keeping = Keeping(runs=timedelta(microseconds=1), archive=Archive(tmp_path / "file" / "archive", "one"))
+    with capture_logs() as said:
+        async with world.scheduler(keeping=keeping):
+            await world.work("a")
+            async with asyncio.timeout(WITHIN_S):
+                while not any(line["event"].startswith("cannot archive") for line in said):
+                    await asyncio.sleep(0.02)
+            await world.work("b")  # scheduling goes on
+    assert len(await world.store.read(lambda tx: tx.runs.list(RunFilter()))) == 2
+
+
+async def wait_for_runs(world: World, runs: set[str]) -> None:
+    """Wait until the store has these runs and no others."""
+    async with asyncio.timeout(WITHIN_S):
+        while {run.id for run in await world.store.read(lambda tx: tx.runs.list(RunFilter()))} != runs:
+            await asyncio.sleep(0.02)
 
 
 async def owners(world: World) -> set[str | None]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warrener.ids import RunId
-from warrener.ordering import BOTTOM, STEP, TOP, Turn, aged_level, level_of, lifted_at
+from warrener.ordering import BOTTOM, STEP, TOP, Turn, aged_level, level_of
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PRIORITIES = st.integers(0, 9)
@@ -42,19 +42,6 @@ def test_waiting_only_lifts(priority: int, waited: timedelta) -> None:
 @given(PRIORITIES)
 def test_everybody_reaches_the_top_in_time(priority: int) -> None:
     assert aged_level(priority, STEP * (9 - priority)) == TOP
-
-
-@given(PRIORITIES, WAITS)
-def test_the_next_lift_is_when_the_level_changes(priority: int, waited: timedelta) -> None:
-    level = aged_level(priority, waited)
-    moment = lifted_at(priority, NOW, level)
-    if level == TOP:
-        assert moment is None
-    else:
-        assert moment is not None
-        assert moment > NOW + waited
-        assert aged_level(priority, moment - NOW) == level - 1
-        assert aged_level(priority, moment - NOW - timedelta(microseconds=1)) == level
 
 
 def test_a_clock_that_went_back_does_not_lower() -> None:

@@ -30,6 +30,7 @@ from warrener.states import State
 from warrener.store import Changes, Transaction
 from warrener.submission import definition_row, make_run
 from warrener.workflows import Definition
+from warrener_services.scheduler import engine
 
 
 @pytest.fixture
@@ -691,6 +692,28 @@ def test_a_running_run_is_not_retried(desk: Desk, caller: Hand) -> None:
 
 
 # ── order and place ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_age_lifts_what_waits_in_the_window(desk: Desk) -> None:
+    desk.submit({"old": call(priority=4)})
+    desk.wait(minutes=11)
+    desk.submit({"new": call(priority=4, deadline="1m"), "high": call(priority=6)}, RunRequest(key="2"))
+    desk.check()
+    desk.hire(Hand("call-a", slots=3))
+    assert [order.task_name for order in desk.orders] == ["high", "old", "new"]
+
+
+def test_age_lifts_what_waits_in_the_store_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LIFTED_A_LOOK", 1)
+    old = desk.submit({"old": call(priority=3)})
+    desk.wait(seconds=1)
+    for number in range(45):
+        desk.submit({f"t{n}": call() for n in range(100)}, RunRequest(key=f"many-{number}"))
+    assert TaskRef(old, 0) not in desk.engine.book.ready
+    desk.wait(minutes=10)
+    desk.check()
+    assert desk.task(old).level == 5
+    assert TaskRef(old, 0) in desk.engine.book.ready
 
 
 def test_priority_then_deadline_then_age(desk: Desk) -> None:

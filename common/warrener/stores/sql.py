@@ -28,11 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.store import Changes, Deployment, Mail, Notes, Runs, Schedulers, Shards, Tasks, Transaction
+from warrener.store import Changes, Deployment, Mail, Notes, Past, Runs, Schedulers, Shards, Tasks, Transaction
 from warrener.stores import migrations
 from warrener.stores.applied import Applied
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
+from warrener.stores.past import SqlPast
 from warrener.stores.runs import SqlRuns
 from warrener.stores.schedulers import SqlSchedulers
 from warrener.stores.shards import SqlShards
@@ -159,6 +160,9 @@ class PostgreSQL:
         await self._applying.dispose()
 
 
+_SHORT = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+"""Statements are many and short: compiling one, or starting processes for it, takes longer than running it."""
+
 _KEYED = {
     "plan_cache_mode": "force_generic_plan",  # to plan a statement with so many parts takes longer than to execute it
     "enable_seqscan": "off",
@@ -183,6 +187,7 @@ def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **o
                 "application_name": "warrener",
                 # A frozen program must not keep others from its shards by the locks of an open transaction.
                 "idle_in_transaction_session_timeout": "4000",  # milliseconds
+                **_SHORT,
                 **settings,
             },
         },
@@ -289,6 +294,7 @@ class SqlTransaction:
         self.tasks: Tasks = SqlTasks(connection)
         self.mail: Mail = SqlMail(connection)
         self.notes: Notes = SqlNotes(connection)
+        self.past: Past = SqlPast(connection)
 
     def write(self, changes: Changes) -> None:
         if self._connection.dialect.name == "postgresql":

@@ -64,6 +64,13 @@ IS_READY = text("state = 'ready'")
 IS_IN_FLIGHT = text("state IN ('ordered', 'running', 'unreachable', 'cancelling')")
 """The conditions of partial indexes. Queries use them word for word: a bound parameter would hide the index."""
 
+AGEING = "(ready_at - CAST(priority + level AS BIGINT) * 600000000)"
+"""What the index `tasks_ageing` orders: the moment, less a constant, when a ready task deserves its next level.
+
+600,000,000 is `ordering.STEP` in microseconds. The migration alone makes this index, as neither database tells
+SQLAlchemy of an expression in a way that it could compare.
+"""
+
 Serial = BigInteger().with_variant(Integer, "sqlite")
 
 deployment = Table(
@@ -123,9 +130,17 @@ runs = Table(
     UniqueConstraint("owner", "key", name="runs_owner_key"),
     Index(
         "runs_accepted",
-        "shard",
+        "id",
         sqlite_where=text("state = 'accepted'"),
         postgresql_where=text("state = 'accepted'"),
+    ),
+    Index(
+        "runs_over",
+        "shard",
+        "finished_at",
+        "id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
     ),
     Index(
         "runs_sited",
@@ -157,7 +172,7 @@ tasks = Table(
     Column("level", SmallInteger, nullable=False),  # 9 - priority, less what ageing gave; 0 goes first
     Column("minus_path_s", Double, nullable=False),  # expected seconds to the end of the run; the longest path first
     Column("ready_at", Moment),
-    Column("due_at", Moment),  # when the owner must look again: retry, grace, order, lease
+    Column("due_at", Moment),  # when the owner must look again: retry, grace, order, lease; not for age
     Column("attempt", Integer, nullable=False),
     Column("tries", Integer, nullable=False),  # failed tries that count against `retry`
     Column("worker", Text),
@@ -172,6 +187,7 @@ tasks = Table(
     PrimaryKeyConstraint("run", "n"),
     Index(
         "tasks_ready",
+        "shard",
         "lane",
         "level",
         "deadline_at",

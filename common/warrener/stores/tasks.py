@@ -19,8 +19,9 @@ from sqlalchemy import (
 from warrener.ids import RunId, TaskRef
 from warrener.states import State
 from warrener.store import AttemptRow, TaskRow
+from warrener.stores import line
 from warrener.stores.rows import Rows
-from warrener.stores.tables import IS_IN_FLIGHT, IS_READY, attempts, needs, tasks
+from warrener.stores.tables import IS_IN_FLIGHT, attempts, needs, tasks
 
 _NAMES = (
     "run", "n", "shard", "name", "kind", "lane", "workflow", "section", "templated", "policy", "priority", "weight",
@@ -79,20 +80,20 @@ class SqlTasks:
         return self._select(_light().where(IS_IN_FLIGHT, tasks.c.shard.in_(sorted(shards))))
 
     def ready(self, shards: Collection[int], lane: str, limit: int) -> Sequence[TaskRow]:
-        return self._select(
-            _light()
-            .where(tasks.c.lane == lane, IS_READY, tasks.c.shard.in_(sorted(shards)))
-            .order_by(
-                tasks.c.level, tasks.c.deadline_at, tasks.c.minus_path_s, tasks.c.ready_at, tasks.c.run, tasks.c.n
-            )
-            .limit(limit)
-        )
+        if not shards:
+            return []
+        query = line.first(self._connection.dialect.name, line.owned(shards), _LIGHT)
+        return [_task(row) for row in self._connection.execute(query, {"lane": lane, "limit": limit})]
 
     def ready_lanes(self, shards: Collection[int]) -> Sequence[str]:
-        rows = self._connection.scalars(
-            select(tasks.c.lane).where(IS_READY, tasks.c.shard.in_(sorted(shards))).distinct()
-        )
-        return list(rows)
+        return list(self._connection.scalars(line.lanes(line.owned(shards)))) if shards else []
+
+    def lift(self, shards: Collection[int], now: datetime, limit: int) -> set[str]:
+        if not shards:
+            return set()
+        statement = line.lift(self._connection.dialect.name, line.owned(shards))
+        given = {"before": line.lifted_before(now), "limit": limit}
+        return set(self._connection.scalars(statement, given))
 
     def due(self, shards: Collection[int], now: datetime, limit: int) -> Sequence[TaskRow]:
         return self._select(

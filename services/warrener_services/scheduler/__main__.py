@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from random import SystemRandom
 
+from warrener.archive import Archive
 from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.clock import SystemClock
@@ -14,6 +15,7 @@ from warrener.settings import Settings
 from warrener.signing import read_keys
 from warrener.stores import open_store
 
+from .retiring import Keeping
 from .service import SchedulerService
 from .tick import Rules
 
@@ -27,6 +29,7 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
     try:
         deployment = await migrated(store, shards=settings.shards)
         rules = Rules(keys, deployment.shards, settings.lease, settings.order_timeout, SystemRandom())
+        archive = Archive(settings.archive_folder, name) if settings.old_runs == "archive" else None
         await SchedulerService(
             store=store,
             broker=link,
@@ -35,6 +38,7 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
             name=name,
             shard_lease=settings.shard_lease,
             orders_lost=settings.broker.startswith("memory:"),
+            keeping=Keeping(settings.keep_runs, archive, settings.keep_evidence),
         ).run()
     finally:
         if link is not broker:

@@ -26,7 +26,7 @@ from warrener.messages import (
 )
 from warrener.signing import HEADER
 from warrener.states import HELD, Move, State
-from warrener.store import Changes, ParkedMessage, Transaction
+from warrener.store import Changes, ParkedMessage, TaskRow, Transaction
 
 from . import handlers, intents
 from .book import Book
@@ -46,7 +46,13 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY = timedelta(seconds=1)
 """How often the store is looked into without being told to."""
 
+LIFTED_A_LOOK = 2_000
+"""How many tasks age lifts at a look. More: a tick that takes longer; fewer: a long line is lifted late."""
+
 _LIMIT = 500
+_DUE = 100
+"""How many due tasks a tick takes: 10,000 leases that are extended together must not keep a submission waiting."""
+
 _RECORDED = (CancelRuns,)
 """What the inbox remembers: nothing else in it tells that it was done before. A submission is known by its runs' keys,
 a claim or a report by the state of its attempt; come again, they are answered again."""
@@ -114,6 +120,8 @@ class Engine:
         Without `look`, only what was delivered is handled: a message is not to blame for what the store holds.
         """
         tick = self._tick = Tick(self.book, self._rules, tx, now)
+        if look and self._is_time(tick):
+            self._lift(tick)
         self._refill(tick)
         fresh = self._fresh(tick, deliveries)
         tick.look_up([(body.owner, run.key) for _, body in fresh if isinstance(body, Submit) for run in body.runs])
@@ -137,12 +145,16 @@ class Engine:
     def _refill(self, tick: Tick) -> None:
         for lane, window in self.book.windows.items():
             if window.low:
-                rows = [
-                    self.book.ready.get(row.ref) or row for row in tick.tx.tasks.ready(self.book.epochs, lane, CAPACITY)
-                ]
+                rows = [self._known(row) for row in tick.tx.tasks.ready(self.book.epochs, lane, CAPACITY)]
                 for gone in window.refill(rows, CAPACITY):
                     self.book.ready.pop(gone.ref, None)
                 self.book.ready.update((row.ref, row) for row in rows)
+
+    def _known(self, loaded: TaskRow) -> TaskRow:
+        """Return the one object of a ready task, at the level that the store has for it."""
+        row = self.book.ready.get(loaded.ref, loaded)
+        row.level = loaded.level
+        return row
 
     def _fresh(self, tick: Tick, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, Body]]:
         """Read the deliveries; leave out what was handled before, park what cannot be read or proved."""
@@ -194,7 +206,7 @@ class Engine:
     def _look(self, tick: Tick) -> None:
         """Look into the store if it is time: new runs, intents, what is due."""
         book = self.book
-        if not book.epochs or book.look_at is None or tick.now < book.look_at:
+        if not self._is_time(tick):
             return
         book.look_at = tick.now + LOOK_EVERY
         accepted = tick.tx.runs.accepted(book.epochs, _LIMIT)
@@ -204,11 +216,20 @@ class Engine:
         for intent in self._each(tick, wanted, lambda intent: (intent.run, intent.id)):
             intents.on_intent(tick, intent)
             tick.done.append(intent.id)
-        due = tick.tx.tasks.due(book.epochs, tick.now, _LIMIT)
+        due = tick.tx.tasks.due(book.epochs, tick.now, _DUE)
         for row in self._each(tick, due, lambda row: row.ref):
             on_due(tick, row)
-        if _LIMIT in (len(accepted), len(wanted), len(due)):
+        if _LIMIT in (len(accepted), len(wanted)) or len(due) == _DUE:
             book.look_at = tick.now  # there may be more
+
+    def _is_time(self, tick: Tick) -> bool:
+        book = self.book
+        return bool(book.epochs) and book.look_at is not None and tick.now >= book.look_at
+
+    def _lift(self, tick: Tick) -> None:
+        """Let age lift ready tasks where they stand, in the store: so many at a look, before anything moves."""
+        for lane in tick.tx.tasks.lift(self.book.epochs, tick.now, LIFTED_A_LOOK):
+            self.book.window(lane).overtaken()
 
     def _each(self, tick: Tick, items: Sequence[T], name: Callable[[T], Hashable]) -> Iterator[T]:
         """Go through what was found, without what was left aside; note what is being done."""

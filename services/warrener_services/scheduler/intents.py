@@ -76,6 +76,8 @@ def retry_run(tick: Tick, run_id: RunId) -> None:
     if run is None or run.state not in (RunState.FAILED, RunState.CANCELLED):
         return
     rows = {row.n: row for row in tick.tasks_of(run_id)}
+    if len(rows) < run.tasks:
+        return  # it is leaving the store
     if not rows:  # it ended before it was expanded
         run.state, run.finished_at = RunState.ACCEPTED, None
         return

@@ -29,6 +29,7 @@ from .emitter import Emitter
 from .engine import Engine
 from .inlet import Inlet
 from .ownership import Ownership
+from .retiring import FOR_EVER, Keeping, Retiring
 from .rounds import Rounds
 from .tick import Rules
 
@@ -57,6 +58,7 @@ class SchedulerService:
         name: str,
         shard_lease: timedelta,
         orders_lost: bool = False,
+        keeping: Keeping = FOR_EVER,
     ) -> None:
         """`orders_lost`: the broker begins with this program, empty; nothing that was sent before is on its way."""
         self._store, self._broker, self._rules, self._clock, self._name = store, broker, rules, clock, name
@@ -65,6 +67,7 @@ class SchedulerService:
         self._engine.book.peers.name = name
         self._orders_lost = orders_lost
         self._moving = asyncio.Event()  # of this session: shards should come or go
+        self._retiring = Retiring(store, clock, keeping)
 
     async def run(self) -> None:
         """Schedule until cancelled; then give the shards up."""
@@ -102,7 +105,8 @@ class SchedulerService:
             stack.push_async_callback(submitted.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             inlets = Inlet(reported, news), Inlet(submitted, news)
-            works = self._keep(news), self._forget(), self._listen(), *(inlet.run() for inlet in inlets)
+            own_work = self._keep(news), self._forget(), self._retiring.run(epochs), self._listen()
+            works = *own_work, *(inlet.run() for inlet in inlets)
             beside = [tasks.create_task(work) for work in works]
             await self._schedule(*inlets, news)
             for task in beside:

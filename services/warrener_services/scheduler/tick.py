@@ -19,7 +19,7 @@ from typing import Any
 
 from warrener.errors import Cause
 from warrener.ids import RunId, TaskRef
-from warrener.ordering import aged_level, level_of, lifted_at
+from warrener.ordering import aged_level, level_of
 from warrener.runs import COUNTS_AS_CANCELLED, COUNTS_AS_FAILED, RunState, outcome
 from warrener.signing import Keys
 from warrener.states import FINAL, IN_FLIGHT, Move, move
@@ -122,18 +122,9 @@ class Tick:
         ready_at = row.ready_at if what is Move.PLACE_ANEW and row.ready_at else self.now
         level = aged_level(row.priority, self.now - ready_at)
         self.move(
-            row, what, ready_at=ready_at, level=level, due_at=self._ready_due(row, ready_at, level),
+            row, what, ready_at=ready_at, level=level, due_at=self._ready_due(row, ready_at),
             worker=None, boot=None, ordered_at=None, started_at=None,
         )  # fmt: skip
-
-    def lift(self, row: TaskRow) -> None:
-        """Give a ready task the level that its age deserves."""
-        assert row.ready_at is not None
-        self.note(row)
-        self.book.leave(row)
-        row.level = aged_level(row.priority, self.now - row.ready_at)
-        row.due_at = self._ready_due(row, row.ready_at, row.level)
-        self.book.enter(row)
 
     def retry(self, row: TaskRow, delay: timedelta, cause: Cause, message: str, exit_code: int | None) -> None:
         """Let a failed attempt be followed by another after a delay."""
@@ -151,14 +142,10 @@ class Tick:
             )
         )  # fmt: skip
 
-    def _ready_due(self, row: TaskRow, ready_at: datetime, level: int) -> datetime | None:
-        """Return when a ready task must be looked at again: its grace ends, or its age lifts it."""
-        lifted = lifted_at(row.priority, ready_at, level)
+    def _ready_due(self, row: TaskRow, ready_at: datetime) -> datetime | None:
+        """Return when the grace of a ready task ends, if it has one that counts."""
         grace_s = policy_of(row.policy).grace_s if row.attempt == 0 else None
-        if grace_s is None:
-            return lifted
-        late = ready_at + timedelta(seconds=grace_s)
-        return late if lifted is None else min(lifted, late)
+        return None if grace_s is None else ready_at + timedelta(seconds=grace_s)
 
     def rendered(self, row: TaskRow, section: str) -> None:
         """Keep a section whose templates were filled in."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from warrener.errors import Cause
 from warrener.states import Move, State
 from warrener.store import TaskRow
@@ -39,7 +41,8 @@ def _ready(tick: Tick, row: TaskRow) -> None:
     if grace_s is not None and (tick.now - row.ready_at).total_seconds() >= grace_s:
         tick.move(row, Move.EXPIRE, message=f"nobody could start it within its grace of {grace_s:g} s")
     else:
-        tick.lift(row)
+        tick.note(row)
+        row.due_at = None if grace_s is None else row.ready_at + timedelta(seconds=grace_s)
 
 
 def _lease(tick: Tick, row: TaskRow) -> None:

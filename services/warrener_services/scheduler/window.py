@@ -36,6 +36,7 @@ class Window:
         self._rows: dict[TaskRef, _Entry] = {}
         self._numbers = itertools.count()  # two rows of one task, old and new, may have the same turn
         self._spilled = spilled  # the store may have ready rows that are not here
+        self._stale = False
         self._bound: Turn | None = None  # of the last row that was here when it spilled
 
     def __len__(self) -> int:
@@ -46,8 +47,12 @@ class Window:
 
     @property
     def low(self) -> bool:
-        """Whether the store should be asked for more."""
-        return self._spilled and len(self._rows) <= self._capacity // 4
+        """Whether the store should be asked for more, or anew."""
+        return self._stale or (self._spilled and len(self._rows) <= self._capacity // 4)
+
+    def overtaken(self) -> None:
+        """Note that rows were lifted in the store, here or from behind: ask anew for the first ones."""
+        self._stale = True
 
     def push(self, row: TaskRow) -> Sequence[TaskRow]:
         """Add a ready row, or move one to its new turn; return the rows that are kept in the store alone now."""
@@ -65,7 +70,7 @@ class Window:
         """Take the first `limit` ready rows of the store; return the rows that are in the store alone now."""
         new = {row.ref for row in rows}
         gone = [row for ref, (_, _, row) in self._rows.items() if ref not in new]
-        self._spilled = len(rows) >= limit
+        self._spilled, self._stale = len(rows) >= limit, False
         self._bound = turn_of(rows[-1]) if self._spilled else None
         self._rows = {row.ref: self._entry(row) for row in rows}
         self._sweep()
