@@ -28,11 +28,23 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.store import Changes, Deployment, Mail, Notes, Runs, Schedulers, Shards, Tasks, Transaction
+from warrener.store import (
+    Changes,
+    Deployment,
+    Mail,
+    Notes,
+    Runs,
+    RunTimes,
+    Schedulers,
+    Shards,
+    Tasks,
+    Transaction,
+)
 from warrener.stores import migrations
 from warrener.stores.applied import Applied
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
+from warrener.stores.run_times import SqlRunTimes
 from warrener.stores.runs import SqlRuns
 from warrener.stores.schedulers import SqlSchedulers
 from warrener.stores.shards import SqlShards
@@ -289,6 +301,7 @@ class SqlTransaction:
         self.tasks: Tasks = SqlTasks(connection)
         self.mail: Mail = SqlMail(connection)
         self.notes: Notes = SqlNotes(connection)
+        self.run_times: RunTimes = SqlRunTimes(connection)
 
     def write(self, changes: Changes) -> None:
         if self._connection.dialect.name == "postgresql":
