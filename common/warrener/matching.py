@@ -17,8 +17,9 @@ AHEAD = timedelta(milliseconds=50)
 MAX_BUNDLE = 20
 """How many light orders one message carries at most: more gains little and delays the urgent."""
 
-LONG = timedelta(milliseconds=100)
-"""Calls that take longer than this on average travel alone."""
+LONG = timedelta(milliseconds=50)
+"""What is expected to take this long is released into free slots only, and travels alone; and so does every call of a
+lane whose calls take longer on average."""
 
 _MEMORY_S = 0.5
 

@@ -7,7 +7,7 @@ and what can be learned again: workers, rates, leases. After any doubt it is thr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from warrener.states import IN_FLIGHT, State
 from warrener.store import RunRow, TaskRow
 
 from .fleet import Fleet
+from .history import History
 from .peers import Peers
 from .window import Window
 
@@ -43,12 +44,22 @@ class Lane:
         self.mean_s += (seconds - self.mean_s) * 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The longest paths of the tasks of a definition; `version` of the history that they rest on, None if on none."""
+
+    version: int | None
+    seconds: Sequence[float]
+
+
 @dataclass(slots=True)
 class Book:
     """A scheduler's memory."""
 
     epochs: Mapping[int, int] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
+    history: History = field(default_factory=History)
+    paths: dict[str, Paths] = field(default_factory=dict)  # by the digests of definitions
     peers: Peers = field(default_factory=Peers)
     in_flight: dict[TaskRef, TaskRow] = field(default_factory=dict)
     ready: dict[TaskRef, TaskRow] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from warrener.broker import Message
 from warrener.ids import WorkerName, new_token
-from warrener.matching import Place, bundle_size, choose, credit
+from warrener.matching import LONG, Place, bundle_size, choose, credit
 from warrener.messages import Kind, Orders
 from warrener.ordering import TOP
 from warrener.signing import HEADER
@@ -24,6 +24,7 @@ from warrener.topology import ORDERS
 from .book import Lane
 from .fleet import Worker
 from .handlers import SITE_BOUND
+from .paths import expected_s
 from .policies import policy_of
 from .tick import Tick
 from .window import Window
@@ -54,6 +55,9 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         if row.ref in tick.book.aside:
             continue
         tick.doing = row.ref
+        if load.in_flight >= slots and _is_long(tick, row):
+            passed_over.append(row)  # once ordered it would go before what comes later and is more urgent
+            break
         site = _site(tick, row)
         if row.weight == 1 and (site is None or sites == {site}):
             _order(tick, row, None)
@@ -69,7 +73,7 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         _send(tick, [row], f"worker.{place.worker}")
     tick.doing = None
     window.put_back(passed_over)
-    for bundle in _bundles(shared, load, len(workers)):
+    for bundle in _bundles(tick, shared, load, len(workers)):
         _send(tick, bundle, lane)
 
 
@@ -83,6 +87,11 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
     for worker in workers:
         used = tick.book.used[worker.name] + elsewhere.get(worker.name, 0)
         yield Place(worker.name, worker.site, worker.slots, used)
+
+
+def _is_long(tick: Tick, row: TaskRow) -> bool:
+    seconds = expected_s(tick.book.history, row)
+    return seconds is not None and seconds >= LONG.total_seconds()
 
 
 def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:
@@ -99,9 +108,9 @@ def is_direct(row: TaskRow) -> bool:
     return row.kind == Kind.CALL and row.weight == 1 and row.worker is None and not policy_of(row.policy).once
 
 
-def _bundles(rows: Sequence[TaskRow], load: Lane, workers: int) -> Iterator[list[TaskRow]]:
-    """Parcel the orders of a lane: claimed ones and the urgent travel alone, direct ones as `bundle_size` says."""
-    light = [row for row in rows if is_direct(row) and row.level != TOP]
+def _bundles(tick: Tick, rows: Sequence[TaskRow], load: Lane, workers: int) -> Iterator[list[TaskRow]]:
+    """Parcel the orders of a lane: what is claimed, urgent or long travels alone, the others as `bundle_size` says."""
+    light = [row for row in rows if is_direct(row) and row.level != TOP and not _is_long(tick, row)]
     chosen = {id(row) for row in light}
     for row in rows:
         if id(row) not in chosen:
