@@ -8,12 +8,17 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from warrener.runtime.logs import configure_logs
 from warrener.runtime.serve import loop_factory
 
+from .makespan import APP, makespans, read_replays
 from .measures import MEASURES
 from .places import place
+
+MAKESPAN = "makespan"
+_MAKESPAN = "Replays of executions in WfFormat, against list scheduling without overhead; a line for each FILE."
 
 
 def main() -> int:
@@ -27,33 +32,57 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="warrener-bench-") as folder,
         asyncio.Runner(loop_factory=loop_factory()) as runner,  # the loop that the programs run on
     ):
-        figures = runner.run(_measure(options, Path(folder)))
-    print(json.dumps({"bench": options.name, "on": options.on, **figures}))
+        measure = _makespans if options.name == MAKESPAN else _measure
+        for figures in runner.run(measure(options, Path(folder))):
+            print(json.dumps({"bench": options.name, "on": options.on, **figures}))
     return 0
 
 
-async def _measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+async def _measure(options: argparse.Namespace, folder: Path) -> list[dict[str, float]]:
     async with asyncio.timeout(options.timeout), place(options.on, folder) as running:
-        return await MEASURES[options.name](running, options.tasks)
+        return [await MEASURES[options.name](running, options.tasks)]
+
+
+async def _makespans(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    replays = read_replays(options.files, options.slots, options.bound)
+    async with (
+        asyncio.timeout(options.timeout),
+        place(options.on, folder, slots=options.slots, app=APP) as running,
+    ):
+        return await makespans(running, replays)
 
 
 def _options() -> argparse.Namespace:
     lines = [f"  {name:<12} {(measure.__doc__ or '').splitlines()[0]}" for name, measure in MEASURES.items()]
+    lines.append(f"  {MAKESPAN:<12} {_MAKESPAN}")
     parser = argparse.ArgumentParser(
         prog="bench",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure one thing, and print one line of JSON. `--against --help`: beside other systems.\n\n"
         + "\n".join(lines),
     )
-    parser.add_argument("name", choices=MEASURES, metavar="NAME", help=", ".join(MEASURES))
+    names = [*MEASURES, MAKESPAN]
+    parser.add_argument("name", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("files", nargs="*", metavar="FILE", help="makespan: executions in WfFormat 1.5, one or more")
     parser.add_argument(
         "--on", choices=("embedded", "fleet"), default="embedded",
         help="embedded: one process, SQLite, in-process broker; fleet: separate processes over a private RabbitMQ node"
         " and PostgreSQL server, started here",
     )  # fmt: skip
     parser.add_argument("--tasks", type=int, default=20_000, help="how many at most (default 20,000)")
+    parser.add_argument("--slots", type=int, default=32, help="makespan: how many tasks run at a time (default 32)")
+    parser.add_argument(
+        "--bound", type=float, default=20,
+        help="makespan: run times are scaled so that the critical path, or the work divided by the slots, takes so many"
+        " seconds (default 20)",
+    )  # fmt: skip
     parser.add_argument("--timeout", type=float, default=300, help="seconds until it is given up (default 300)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if (options.name == MAKESPAN) != bool(options.files):
+        parser.error("makespan takes one FILE or more, and nothing else does")
+    if options.slots < 1 or not 0 < options.bound < float("inf"):
+        parser.error("--slots is 1 or more, and --bound above 0")
+    return options
 
 
 if __name__ == "__main__":
