@@ -18,8 +18,8 @@ MAX_BUNDLE = 20
 """How many light orders one message carries at most: more gains little and delays the urgent."""
 
 LONG = timedelta(milliseconds=50)
-"""What is expected to take this long is released into free slots only, and travels alone; and so does every call of a
-lane whose calls take longer on average."""
+"""What is expected to take this long travels alone, and waits at the scheduler until a slot is free, or will be within
+`AHEAD`. Calls of which nothing is expected travel alone as well where calls take longer on average."""
 
 _MEMORY_S = 0.5
 
@@ -38,11 +38,15 @@ class Place:
         return self.slots - self.used
 
 
-def credit(*, slots: int, in_flight: int, per_second: float) -> int:
-    """Return how many more slots' worth of orders a lane may get now; never negative, 0 without workers."""
+def credit(*, slots: int, in_flight: int, per_second: float, long: bool = False) -> int:
+    """Return how many more slots' worth of orders a lane may get now; never negative, 0 without workers.
+
+    A slow lane gets one order ahead as well, unless its tasks are `long`: that one might lie there for hours.
+    """
     if slots <= 0:
         return 0
-    return max(0, slots + math.ceil(per_second * AHEAD.total_seconds()) - in_flight)
+    ahead = per_second * AHEAD.total_seconds()
+    return max(0, slots + (math.floor(ahead) if long else math.ceil(ahead)) - in_flight)
 
 
 def shares(slots: int, demands: Mapping[str, int]) -> dict[str, int]:

@@ -31,6 +31,14 @@ def test_credit_fills_the_slots_and_a_moment_ahead(slots: int, in_flight: int, p
     assert given_now == max(0, most - in_flight) if slots else given_now == 0
 
 
+@given(slots=NUMBERS, in_flight=st.integers(-5, 20_000), per_second=RATES)
+def test_of_long_tasks_only_what_surely_starts_soon_goes_ahead(slots: int, in_flight: int, per_second: float) -> None:
+    alone = credit(slots=slots, in_flight=in_flight, per_second=per_second, long=True)
+    assert alone <= credit(slots=slots, in_flight=in_flight, per_second=per_second)
+    if per_second * AHEAD.total_seconds() < 1:
+        assert alone == (max(0, slots - in_flight) if slots else 0)
+
+
 def test_without_workers_nothing_is_released() -> None:
     assert credit(slots=0, in_flight=0, per_second=1e6) == 0
 

@@ -41,7 +41,7 @@ class Lane:
 
     def finish(self, seconds: float) -> None:
         self.completed += 1
-        self.mean_s += (seconds - self.mean_s) * 0.05
+        self.mean_s += (seconds - self.mean_s) * (0.05 if self.mean_s else 1)
 
 
 @dataclass(frozen=True, slots=True)

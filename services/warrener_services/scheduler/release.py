@@ -55,8 +55,8 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         if row.ref in tick.book.aside:
             continue
         tick.doing = row.ref
-        if load.in_flight >= slots and _is_long(tick, row):
-            passed_over.append(row)  # once ordered it would go before what comes later and is more urgent
+        if not _may_go(tick, row, load, slots):
+            passed_over.append(row)
             break
         site = _site(tick, row)
         if row.weight == 1 and (site is None or sites == {site}):
@@ -87,6 +87,17 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
     for worker in workers:
         used = tick.book.used[worker.name] + elsewhere.get(worker.name, 0)
         yield Place(worker.name, worker.site, worker.slots, used)
+
+
+def _may_go(tick: Tick, row: TaskRow, load: Lane, slots: int) -> bool:
+    """Tell whether the first of a lane is ordered now: once it is, it goes before whatever comes, however urgent.
+
+    Many that ended together say nothing of the next moment: busy slots complete no more than their number by the mean.
+    """
+    per_second = min(load.per_second, slots / load.mean_s) if load.mean_s else 0.0
+    return credit(slots=slots, in_flight=load.in_flight, per_second=per_second, long=True) > 0 or not _is_long(
+        tick, row
+    )
 
 
 def _is_long(tick: Tick, row: TaskRow) -> bool:
