@@ -181,3 +181,12 @@ def test_a_long_task_is_ordered_when_a_slot_is_free_and_not_before(desk: Desk, k
     desk.submit({"urgent": make(priority=9, expect="1h")})
     desk.deliver(hand.report(desk.grant(hand, desk.orders[3]), seconds=3600))
     assert desk.orders[-1].task_name == "urgent"
+
+
+@pytest.mark.parametrize(("after_s", "ahead"), [(0.96, 1), (0.5, 0), (5, 0)])
+def test_a_long_task_goes_ahead_when_another_should_be_about_to_end(desk: Desk, after_s: float, ahead: int) -> None:
+    desk.hire(Hand("call-a", slots=2))
+    desk.submit({f"t{n}": call(expect=1) for n in range(9)})
+    desk.now += timedelta(seconds=after_s)
+    desk.deliver(desk.hands["call-a"].report(desk.orders[0], seconds=after_s))
+    assert len(desk.orders) == 3 + ahead

@@ -16,6 +16,7 @@ from warrener.matching import smooth_rate
 from warrener.states import IN_FLIGHT, State
 from warrener.store import RunRow, TaskRow
 
+from .endings import Endings
 from .fleet import Fleet
 from .history import History
 from .peers import Peers
@@ -33,6 +34,7 @@ class Lane:
     per_second: float = 0.0
     mean_s: float = 0.0
     completed: int = 0
+    endings: Endings = field(default_factory=Endings)
 
     def learn(self, elapsed_s: float) -> None:
         """Fold the completions since the last tick into the rate."""
@@ -41,7 +43,7 @@ class Lane:
 
     def finish(self, seconds: float) -> None:
         self.completed += 1
-        self.mean_s += (seconds - self.mean_s) * (0.05 if self.mean_s else 1)
+        self.mean_s += (seconds - self.mean_s) * 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from warrener.store import TaskRow
 from warrener.topology import ORDERS
 
 from .book import Lane
+from .endings import expected_end
 from .fleet import Worker
 from .handlers import SITE_BOUND
 from .paths import expected_s
@@ -90,14 +91,11 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
 
 
 def _may_go(tick: Tick, row: TaskRow, load: Lane, slots: int) -> bool:
-    """Tell whether the first of a lane is ordered now: once it is, it goes before whatever comes, however urgent.
-
-    Many that ended together say nothing of the next moment: busy slots complete no more than their number by the mean.
-    """
-    per_second = min(load.per_second, slots / load.mean_s) if load.mean_s else 0.0
-    return credit(slots=slots, in_flight=load.in_flight, per_second=per_second, long=True) > 0 or not _is_long(
-        tick, row
-    )
+    """Tell whether the first of a lane is ordered now: once it is, it goes before whatever comes, however urgent."""
+    if load.in_flight < slots or not _is_long(tick, row):
+        return True
+    ending = load.endings.soon(tick.now, tick.book.in_flight)
+    return credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second, ending=ending) > 0
 
 
 def _is_long(tick: Tick, row: TaskRow) -> bool:
@@ -108,6 +106,10 @@ def _is_long(tick: Tick, row: TaskRow) -> bool:
 def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:
     policy_of(row.policy)  # raises here, where the row is known, if the store has nonsense
     due_at = tick.now + tick.rules.order_timeout
+    seconds = expected_s(tick.book.history, row)
+    if seconds is not None and seconds >= LONG.total_seconds():
+        load = tick.book.lanes[row.lane]
+        load.endings.expect(row.ref, expected_end(tick.now, seconds), tick.book.in_flight, load.in_flight)
     tick.move(
         row, Move.ORDER, attempt=row.attempt + 1, worker=worker, boot=None, ordered_at=tick.now, started_at=None,
         due_at=due_at,
