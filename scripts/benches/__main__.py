@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,27 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="warrener-bench-") as folder,
         asyncio.Runner(loop_factory=loop_factory()) as runner,  # the loop that the programs run on
     ):
-        measure = _makespans if options.name == MAKESPAN else _measure
-        for figures in runner.run(measure(options, Path(folder))):
-            print(json.dumps({"bench": options.name, "on": options.on, **figures}))
+        runner.run((_makespans if options.name == MAKESPAN else _measure)(options, Path(folder)))
     return 0
 
 
-async def _measure(options: argparse.Namespace, folder: Path) -> list[dict[str, float]]:
+def _tell(options: argparse.Namespace, figures: Mapping[str, Any]) -> None:
+    print(json.dumps({"bench": options.name, "on": options.on, **figures}), flush=True)
+
+
+async def _measure(options: argparse.Namespace, folder: Path) -> None:
     async with asyncio.timeout(options.timeout), place(options.on, folder) as running:
-        return [await MEASURES[options.name](running, options.tasks)]
+        figures = await MEASURES[options.name](running, options.tasks)
+    _tell(options, figures)
 
 
-async def _makespans(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+async def _makespans(options: argparse.Namespace, folder: Path) -> None:
     replays = read_replays(options.files, options.slots, options.bound)
     async with (
         asyncio.timeout(options.timeout),
         place(options.on, folder, slots=options.slots, app=APP) as running,
     ):
-        return await makespans(running, replays)
+        await makespans(running, replays, lambda figures: _tell(options, figures))
 
 
 def _options() -> argparse.Namespace:

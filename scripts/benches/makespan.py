@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,10 @@ def _scaled(file: str, execution: Execution, slots: int, bound: float) -> Replay
     )  # fmt: skip
 
 
-async def makespans(place: Place, replays: Sequence[Replay]) -> list[dict[str, Any]]:
-    """Run one replay after another: from the submission until the end is heard."""
-    return [await _makespan(place, number, one) for number, one in enumerate(replays)]
+async def makespans(place: Place, replays: Sequence[Replay], tell: Callable[[dict[str, Any]], None]) -> None:
+    """Run one replay after another, from its submission until its end is heard, and tell the figures of each."""
+    for number, one in enumerate(replays):
+        tell(await _makespan(place, number, one))
 
 
 async def _makespan(place: Place, number: int, one: Replay) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from .policies import policy_of
 from .tick import Tick
 from .window import Window
 
+_LONG_S = LONG.total_seconds()
+
 MAX_PASSED_OVER = 200
 """How many tasks that cannot be placed now are passed over for others behind them."""
 
@@ -46,6 +48,7 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
     load = tick.book.lanes[lane]
     slots = tick.book.peers.share(lane, sum(worker.slots for worker in workers), load.in_flight + len(window), tick.now)
     sites = {worker.site for worker in workers}
+    alone: list[TaskRow] = []
     shared: list[TaskRow] = []
     passed_over: list[TaskRow] = []
     free = credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second)
@@ -56,25 +59,29 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         if row.ref in tick.book.aside:
             continue
         tick.doing = row.ref
-        if not _may_go(tick, row, load, slots):
+        seconds = expected_s(tick.book.history, row)  # raises here, where the row is known, if the store has nonsense
+        long = seconds is not None and seconds >= _LONG_S
+        if long and load.in_flight >= slots and not _may_go_ahead(tick, load, slots):
             passed_over.append(row)
             break
         site = _site(tick, row)
         if row.weight == 1 and (site is None or sites == {site}):
-            _order(tick, row, None)
-            shared.append(row)
+            _order(tick, row, None, seconds if long else None)
+            (alone if long else shared).append(row)
             free -= 1
             continue
         place = choose(_places(tick, workers), weight=row.weight, site=site)
         if place is None:
             passed_over.append(row)
             continue
-        _order(tick, row, WorkerName(place.worker))
+        _order(tick, row, WorkerName(place.worker), seconds if long else None)
         free -= row.weight
         _send(tick, [row], f"worker.{place.worker}")
     tick.doing = None
     window.put_back(passed_over)
-    for bundle in _bundles(tick, shared, load, len(workers)):
+    for row in alone:
+        _send(tick, [row], lane)
+    for bundle in _bundles(shared, load, len(workers)):
         _send(tick, bundle, lane)
 
 
@@ -90,26 +97,18 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
         yield Place(worker.name, worker.site, worker.slots, used)
 
 
-def _may_go(tick: Tick, row: TaskRow, load: Lane, slots: int) -> bool:
-    """Tell whether the first of a lane is ordered now: once it is, it goes before whatever comes, however urgent."""
-    if load.in_flight < slots or not _is_long(tick, row):
-        return True
+def _may_go_ahead(tick: Tick, load: Lane, slots: int) -> bool:
+    """Tell whether a long task is ordered though no slot is free: then it goes before what comes, however urgent."""
     ending = load.endings.soon(tick.now, tick.book.in_flight)
     return credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second, ending=ending) > 0
 
 
-def _is_long(tick: Tick, row: TaskRow) -> bool:
-    seconds = expected_s(tick.book.history, row)
-    return seconds is not None and seconds >= LONG.total_seconds()
-
-
-def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:
-    policy_of(row.policy)  # raises here, where the row is known, if the store has nonsense
+def _order(tick: Tick, row: TaskRow, worker: WorkerName | None, long_s: float | None) -> None:
+    """Order a task; `long_s`: how long it will probably run, if that is long."""
     due_at = tick.now + tick.rules.order_timeout
-    seconds = expected_s(tick.book.history, row)
-    if seconds is not None and seconds >= LONG.total_seconds():
+    if long_s is not None:
         load = tick.book.lanes[row.lane]
-        load.endings.expect(row.ref, expected_end(tick.now, seconds), tick.book.in_flight, load.in_flight)
+        load.endings.expect(row.ref, expected_end(tick.now, long_s), tick.book.in_flight, load.in_flight)
     tick.move(
         row, Move.ORDER, attempt=row.attempt + 1, worker=worker, boot=None, ordered_at=tick.now, started_at=None,
         due_at=due_at,
@@ -121,9 +120,9 @@ def is_direct(row: TaskRow) -> bool:
     return row.kind == Kind.CALL and row.weight == 1 and row.worker is None and not policy_of(row.policy).once
 
 
-def _bundles(tick: Tick, rows: Sequence[TaskRow], load: Lane, workers: int) -> Iterator[list[TaskRow]]:
-    """Parcel the orders of a lane: what is claimed, urgent or long travels alone, the others as `bundle_size` says."""
-    light = [row for row in rows if is_direct(row) and row.level != TOP and not _is_long(tick, row)]
+def _bundles(rows: Sequence[TaskRow], load: Lane, workers: int) -> Iterator[list[TaskRow]]:
+    """Parcel the orders of a lane: claimed ones and the urgent travel alone, direct ones as `bundle_size` says."""
+    light = [row for row in rows if is_direct(row) and row.level != TOP]
     chosen = {id(row) for row in light}
     for row in rows:
         if id(row) not in chosen:
