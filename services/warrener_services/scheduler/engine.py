@@ -86,7 +86,12 @@ class Engine:
         """
         old = self.book
         self.book = Book(
-            epochs=epochs, fleet=old.fleet, peers=old.peers, history=old.history, aside=old.aside, look_at=now,
+            epochs=epochs,
+            fleet=old.fleet,
+            peers=old.peers,
+            history=old.history,
+            aside=old.aside,
+            look_at=now,
             sites=tx.runs.sites(epochs),
         )
         for row in tx.tasks.in_flight(epochs):
