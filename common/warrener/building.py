@@ -84,6 +84,7 @@ class Task:
     lease: timedelta | float | str | None = None
     grace: timedelta | float | str | None = None
     deadline: timedelta | float | str | None = None
+    expect: timedelta | float | str | None = None
     retry: Mapping[str, Any] | int | None = None
     on_lost: str | None = None
 
@@ -102,8 +103,8 @@ class Task:
 
 
 _FIELDS = (
-    "description", "priority", "weight", "timeout", "lease", "grace", "deadline", "retry", "on_lost", "env", "stage",
-    "job", "call",
+    "description", "priority", "weight", "timeout", "lease", "grace", "deadline", "expect", "retry", "on_lost", "env",
+    "stage", "job", "call",
 )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ AHEAD = timedelta(milliseconds=50)
 MAX_BUNDLE = 20
 """How many light orders one message carries at most: more gains little and delays the urgent."""
 
-LONG = timedelta(milliseconds=100)
-"""Calls that take longer than this on average travel alone."""
+LONG = timedelta(milliseconds=50)
+"""What is expected to take this long travels alone, and waits at the scheduler until a slot is free, or should be
+within `AHEAD`. Calls of which nothing is expected travel alone as well where calls take longer on average."""
 
 _MEMORY_S = 0.5
 
@@ -37,11 +38,15 @@ class Place:
         return self.slots - self.used
 
 
-def credit(*, slots: int, in_flight: int, per_second: float) -> int:
-    """Return how many more slots' worth of orders a lane may get now; never negative, 0 without workers."""
+def credit(*, slots: int, in_flight: int, per_second: float, ending: float = math.inf) -> int:
+    """Return how many more slots' worth of orders a lane may get now; never negative, 0 without workers.
+
+    `ending`: how many slots are known to be free in a moment, where that is known.
+    """
     if slots <= 0:
         return 0
-    return max(0, slots + math.ceil(per_second * AHEAD.total_seconds()) - in_flight)
+    ahead = min(math.ceil(per_second * AHEAD.total_seconds()), ending)
+    return max(0, slots + int(ahead) - in_flight)
 
 
 def shares(slots: int, demands: Mapping[str, int]) -> dict[str, int]:

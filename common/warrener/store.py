@@ -204,6 +204,16 @@ class ParkedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTime:
+    """How long a task of a workflow takes, as far as was seen up to `at`."""
+
+    workflow: str
+    task: str
+    mean_s: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list: newest first, before the run `before`."""
 
@@ -387,6 +397,22 @@ class Past(Protocol):
         ...
 
 
+class RunTimes(Protocol):
+    """How long tasks have taken. Hints: whoever writes last wins, and nothing but the order depends on them."""
+
+    def of(self, workflow: str, limit: int) -> dict[str, float]:
+        """Return the means of a workflow's tasks in seconds, by the tasks' names; the latest if there are more."""
+        ...
+
+    def keep(self, rows: Sequence[RunTime]) -> None:
+        """Write means, new or instead of older ones; each task at most once."""
+        ...
+
+    def forget(self, before: datetime, limit: int) -> int:
+        """Drop what was not written since; return how many."""
+        ...
+
+
 class Transaction(Protocol):
     """What a function may do within one transaction."""
 
@@ -397,6 +423,7 @@ class Transaction(Protocol):
     mail: Mail
     notes: Notes
     past: Past
+    run_times: RunTimes
 
     def write(self, changes: Changes) -> None:
         """Write changes, with what else the transaction does.

@@ -18,6 +18,9 @@ from warrener.workflows import Policy
 _NAMED = 5
 """How many tasks or workers one sentence names."""
 
+_NO_DEADLINE_YEAR = 9999
+"""The store keeps a deadline for every task; that of one that has none lies there."""
+
 _PROGRAMS = {Kind.ENV: "env_setup", Kind.STAGE: "data_staging", Kind.JOB: "job_submission"}
 _ENDED_BADLY = frozenset({State.FAILED, State.EXPIRED, State.CANCELLED, State.UPSTREAM_FAILED, State.SKIPPED})
 
@@ -135,10 +138,24 @@ def _crowded(task: TaskRow, alive: Sequence[WorkerView]) -> str:
         )
     if not free:
         taken = "the only slot" if slots == 1 else f"all {slots} slots"
-        return f"{taken} of {_lane(task)} {'is' if slots == 1 else 'are'} taken; it starts when its turn comes"
+        return f"{taken} of {_lane(task)} {'is' if slots == 1 else 'are'} taken; {_turn(task)}"
     if task.weight > free:
         return f"it needs {task.weight} slots on one worker, and at most {free} are free; it starts when others end"
-    return f"others of {_lane(task)} go before it; it starts when its turn comes"
+    return f"others of {_lane(task)} go before it; {_turn(task)}"
+
+
+def _turn(task: TaskRow) -> str:
+    """Say what decides the turn of a ready task, in the order in which it does."""
+    by = [f"priority {task.priority}"]
+    if task.deadline_at.year < _NO_DEADLINE_YEAR:
+        by.append("its deadline")
+    if task.minus_path_s:
+        by.append(f"an expected {_roughly(-task.minus_path_s)} to the end of its longest path")
+    return f"it starts when its turn comes ({', '.join(by)})"
+
+
+def _roughly(seconds: float) -> str:
+    return _span(timedelta(seconds=seconds)) if seconds >= 10 else f"{seconds:.2g} s"  # noqa: PLR2004 - two digits
 
 
 def _serves(worker: WorkerView, lane: str) -> bool:

@@ -58,6 +58,7 @@ _GENERAL: Schema = {
     "lease": _duration("How long an attempt may go without a heartbeat; minutes for work that outlives outages."),
     "grace": _duration("How late it may start; after that it expires."),
     "deadline": _duration("When its result is due, counted from the run's beginning."),
+    "expect": _duration("How long it will probably run; without it, what it took before tells."),
     "retry": {"$ref": "#/$defs/retry"},
     "on_lost": {
         "enum": ["retry", "hold", "fail"], "default": "retry",

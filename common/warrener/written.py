@@ -80,6 +80,8 @@ class Policy(BaseModel):
     """How late it may start, counted from when it could have; then it expires."""
     deadline_s: float | None = None
     """When its result is due, counted from the run's beginning; it only orders the waiting."""
+    expect_s: float | None = None
+    """How long it is expected to run; it only orders the waiting. None: what it took before tells."""
     retry: Retry = Retry()
     on_lost: OnLost = "retry"
     once: bool = False
@@ -104,6 +106,7 @@ class Defaults(_Written):
     lease: PositiveDuration | None = None
     grace: Duration | None = None
     deadline: Duration | None = None
+    expect: Duration | None = None
     retry: Retry = Retry()
     on_lost: OnLost = "retry"
 
@@ -371,6 +374,7 @@ def _policy(task: TaskFields, section: Mapping[str, Json]) -> Policy:
         lease_s=_seconds(task.lease),
         grace_s=_seconds(task.grace),
         deadline_s=_seconds(task.deadline),
+        expect_s=_seconds(task.expect),
         retry=task.retry,
         on_lost=task.on_lost,
         once=section.get("once") is True,

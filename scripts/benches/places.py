@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from fleet.embedded import embedded
 from fleet.stack import Fleet
@@ -22,6 +23,7 @@ from warrener.settings import Settings
 from warrener.signing import read_submit_key
 from warrener.store import Store, TaskRow
 from warrener.stores import open_store
+from warrener.worker import Worker
 
 from .app import worker
 from .processes import cpu_s, cpu_s_of_servers, rss_mib
@@ -30,8 +32,21 @@ SLOTS = 100
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """What serves the calls: a worker, the module that runs it as a program, and a call that tries it out."""
+
+    worker: Worker
+    module: str
+    function: str
+    args: Mapping[str, Any]
+
+
+BENCH = App(worker, "benches.app", "bench.noop", {})
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """A running deployment with the app `bench`, and a client of it.
+    """A running deployment with an app, and a client of it.
 
     `pids`: its processes, without servers. `fleet`, if they are separate, can start further ones.
     """
@@ -81,37 +96,37 @@ class Place:
 
 
 @asynccontextmanager
-async def place(where: str, folder: Path) -> AsyncIterator[Place]:
-    """Bring a deployment up and wait until a task has run on it."""
+async def place(where: str, folder: Path, *, slots: int = SLOTS, app: App = BENCH) -> AsyncIterator[Place]:
+    """Bring a deployment up, with one worker of the app, and wait until a task has run on it."""
     if where == "embedded":
         async with (
-            embedded(folder / "state", slots=SLOTS, apps=[worker]) as running,
-            _client(running.broker, running.settings, []) as client,
+            embedded(folder / "state", slots=slots, apps=[app.worker]) as running,
+            _client(running.broker, running.settings, [], app) as client,
         ):
             yield client
         return
-    fleet = Fleet(folder, settings={"WARRENER_SLOTS": str(SLOTS)})
+    fleet = Fleet(folder, settings={"WARRENER_SLOTS": str(slots)})
     await asyncio.to_thread(fleet.__enter__)
     try:
-        async with on_fleet(fleet, fleet.rabbitmq.url, fleet.store_url) as client:
+        async with on_fleet(fleet, fleet.rabbitmq.url, fleet.store_url, app) as client:
             yield client
     finally:
         await asyncio.to_thread(fleet.__exit__, None, None, None)
 
 
 @asynccontextmanager
-async def on_fleet(fleet: Fleet, broker_url: str, store_url: str) -> AsyncIterator[Place]:
+async def on_fleet(fleet: Fleet, broker_url: str, store_url: str, app: App = BENCH) -> AsyncIterator[Place]:
     """Run the scheduler and the worker `bench` on servers that run already, and stop them."""
     given = {"WARRENER_BROKER": broker_url, "WARRENER_STORE": store_url}
     try:
         fleet.run("scheduler", [sys.executable, "-m", "warrener_services.scheduler"], **given)
-        app = [sys.executable, "-m", "benches.app"]
-        fleet.run("bench", app, PYTHONPATH=str(Path(__file__).parent.parent), **given)
+        worker = [sys.executable, "-m", app.module]
+        fleet.run("bench", worker, PYTHONPATH=str(Path(__file__).parent.parent), **given)
         settings = Settings.read(state=fleet.state, broker=broker_url, store=store_url)
         broker = open_broker(settings.broker, name="bench")
         try:
             pids = [fleet.pid("scheduler"), fleet.pid("bench")]
-            async with _client(broker, settings, pids, fleet) as client:
+            async with _client(broker, settings, pids, app, fleet) as client:
                 yield client
         finally:
             await broker.close()
@@ -122,12 +137,13 @@ async def on_fleet(fleet: Fleet, broker_url: str, store_url: str) -> AsyncIterat
 
 @asynccontextmanager
 async def _client(
-    broker: Broker, settings: Settings, pids: list[int], fleet: Fleet | None = None
+    broker: Broker, settings: Settings, pids: list[int], app: App, fleet: Fleet | None = None
 ) -> AsyncIterator[Place]:
     store = open_store(settings.store_url)
     async with Orchestrator(broker, read_submit_key(settings.keys_folder), "bench", Random()) as client:
         found = Place(client, store, pids, fleet)
-        await found.run(calls("noop", 1), "warm-up")
+        first = {"call": {"function": app.function, "args": dict(app.args)}}
+        await found.run({"workflow": "warm-up", "tasks": {"first": first}}, "warm-up")
         yield found
     await store.close()
 

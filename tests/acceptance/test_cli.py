@@ -59,6 +59,11 @@ worker = warrener.Worker("numbers")
 def double(x: int) -> int:
     return 2 * x
 """
+EXECUTED = """\
+{"name": "Two", "schemaVersion": "1.5", "workflow": {
+  "specification": {"tasks": [{"id": "second", "parents": ["first"]}, {"id": "first", "parents": []}]},
+  "execution": {"tasks": [{"id": "first", "runtimeInSeconds": 1}, {"id": "second", "runtimeInSeconds": 2.0}]}}}
+"""
 RUN_ID = re.compile(r"\b[0-9a-hjkmnp-tv-z]{16}\b")
 
 
@@ -110,6 +115,7 @@ def _terminal(folder: Path) -> Terminal:
     for name, text in (("hello", HELLO), ("bad", BAD), ("slow", SLOW), ("nobody", NOBODY)):
         (folder / f"{name}.yaml").write_text(text)
     (folder / "my_numbers.py").write_text(APP)
+    (folder / "executed.json").write_text(EXECUTED)
     return Terminal(folder, clean | {"WARRENER_STATE": str(folder / "state"), "TERM": "xterm"})
 
 
@@ -118,7 +124,7 @@ def terminal() -> Iterator[Terminal]:
     """A terminal beside a running `warrener up`."""
     with tempfile.TemporaryDirectory(prefix="warrener-") as folder:
         terminal = _terminal(Path(folder))
-        up = terminal.starts("up", "--app", "my_numbers", "--slots", "2")
+        up = terminal.starts("up", "--app", "my_numbers", "--app", "warrener.replay", "--slots", "2")
         try:
             assert up.stdout is not None
             screen = ""
@@ -159,6 +165,15 @@ def test_a_watched_run_tells_its_tasks_and_its_outputs(terminal: Terminal) -> No
     assert f"{run[0]}/greet succeeded" in done.stdout
     assert "double: 42" in done.stdout
     assert terminal.types("logs", run[0], "greet").stdout == "hello 5\n"
+
+
+def test_an_imported_execution_runs(terminal: Terminal) -> None:
+    done = terminal.types("import", "executed.json", "--time-scale", "0.01", "--submit", "--watch", "--key", "replayed")
+    assert done.returncode == 0, done.stderr
+    run = RUN_ID.search(done.stdout)
+    assert run
+    assert "two  succeeded  2 succeeded" in done.stdout
+    assert terminal.types("import", "executed.json", "--submit", "--key", "replayed").stdout.startswith(run[0])
 
 
 def test_the_same_key_is_the_same_run(terminal: Terminal) -> None:
@@ -289,6 +304,15 @@ def test_without_a_gateway_it_says_what_to_start(offline: Terminal, words: tuple
         (("submit", "wrong.yaml"), "2 problems\n  wrong.yaml:4: tasks.a.job: the field 'argv' is missing\n"),
         (("validate", "wrong.yaml"), "wrong.yaml:4"),
         (("validate",), "give the FILE of a workflow, or --schema"),
+        (("import", "hello.yaml"), "warrener: hello.yaml: is no JSON: line 1, column 1"),
+        (("import", "nope.json"), "nope.json: cannot be read: No such file or directory"),
+        (("import", "executed.json", "--submit", "-o", "x.yaml"), "--submit and --output: choose one"),
+        (("import", "executed.json", "--watch"), "--watch and --key go with --submit"),
+        (("import", "executed.json", "--time-scale", "0"), "--time-scale 0: run times are multiplied by it"),
+        (("import", "executed.json", "--time-scale", "nan"), "--time-scale nan: "),
+        (("import", "executed.json", "--name", "My Run"), "warrener: --name: 'My Run' is no name"),
+        (("import", "executed.json", "-o", "/dev/null/x"), "--output /dev/null/x: cannot be written: Not a directory"),
+        (("import", "executed.json", "--time-scale", "1e9"), "a duration lies between 0 and 3650 days"),
         (("up", "--app", "no_such_module"), "there is no module no_such_module"),
         (("serve", "scheduler"), "WARRENER_BROKER is not set"),
         (("serve", "schedule"), "schedule"),
@@ -307,6 +331,16 @@ def test_wrong_input_ends_with_2_and_no_traceback(offline: Terminal, words: tupl
 def test_a_workflow_is_validated_without_a_gateway(offline: Terminal) -> None:
     assert offline.types("validate", "hello.yaml").stdout == "hello.yaml is right: workflow hello, 2 tasks.\n"
     assert json.loads(offline.types("validate", "--schema").stdout)["properties"]["tasks"]
+
+
+def test_an_execution_is_imported_without_a_gateway(offline: Terminal) -> None:
+    written = offline.types("import", "executed.json", "--time-scale", "0.5", "--name", "half")
+    assert written.returncode == 0, written.stderr
+    (offline.folder / "half.yaml").write_text(written.stdout)
+    assert offline.types("validate", "half.yaml").stdout == "half.yaml is right: workflow half, 2 tasks.\n"
+    done = offline.types("import", "executed.json", "--real", "-o", "real.yaml")
+    assert done.stdout == "real.yaml has 2 tasks of 3 s together.\n"
+    assert "sleep" in (offline.folder / "real.yaml").read_text()
 
 
 def test_keys_are_made_once(offline: Terminal) -> None:

@@ -31,6 +31,7 @@ from warrener.store import (
     PastRow,
     RunFilter,
     RunRow,
+    RunTime,
     SchedulerRow,
     Stray,
     TaskChange,
@@ -486,6 +487,23 @@ async def test_a_program_frozen_in_a_transaction_holds_nobody_up_for_long(
     with pytest.raises(StoreUnavailable):
         await freezing
     assert await store.read(lambda tx: tx.runs.list(RunFilter())) == []
+
+
+# ── run times ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_run_times_are_kept_written_over_and_forgotten(store: SqlStore) -> None:
+    later = NOW + timedelta(days=2)
+    old = [RunTime("w", "b", 2.5, NOW), RunTime("w", "a", 1, NOW), RunTime("v", "a", 9, NOW)]
+    await store.transact(lambda tx: tx.run_times.keep(old))
+    await store.transact(lambda tx: tx.run_times.keep([RunTime("w", "a", 0.1, later)]))
+    await store.transact(lambda tx: tx.run_times.keep([]))
+    assert await store.read(lambda tx: tx.run_times.of("w", 10)) == {"a": 0.1, "b": 2.5}
+    assert await store.read(lambda tx: tx.run_times.of("w", 1)) == {"a": 0.1}
+    assert await store.transact(lambda tx: tx.run_times.forget(later, 1)) == 1
+    assert await store.transact(lambda tx: tx.run_times.forget(later, 10)) == 1
+    assert await store.read(lambda tx: tx.run_times.of("w", 10)) == {"a": 0.1}
+    assert await store.read(lambda tx: tx.run_times.of("v", 10)) == {}
 
 
 # ── readers, migrations, outages ─────────────────────────────────────────────────────────────────────────────

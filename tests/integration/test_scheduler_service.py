@@ -43,6 +43,7 @@ from warrener.signing import HEADER, ClaimKey, Keys, OrderSigner, SubmitKey
 from warrener.store import RunFilter, Store
 from warrener.stores import open_store
 from warrener_services.scheduler import engine, retiring
+from warrener_services.scheduler.history import SHORTEST_S
 from warrener_services.scheduler.retiring import Keeping
 from warrener_services.scheduler.service import SchedulerService
 from warrener_services.scheduler.tick import Rules
@@ -361,3 +362,10 @@ async def test_a_killed_database_loses_nothing_accepted(world: World, postgresql
             postgresql.start()
         await world.accepted("b")
         await world.work("c")
+
+
+async def test_what_was_learned_of_run_times_is_kept_when_a_scheduler_stops(world: World) -> None:
+    async with world.scheduler():
+        await world.work("one")
+        assert await world.store.read(lambda tx: tx.run_times.of("w", 10)) == {}
+    assert await world.store.read(lambda tx: tx.run_times.of("w", 10)) == {"a": SHORTEST_S}

@@ -124,3 +124,19 @@ def test_any_step_into_an_output_finds_its_value(steps):
     flow.call("x.y", it=reference, name="b")
     section = flow.parse().plan({}, run=RunFacts("0123456789abcdef", "ana")).tasks[1].section
     assert render_with_outputs(section, {"a": value})["args"] == {"it": "found"}
+
+
+def test_an_expectation_is_a_duration_of_the_task_or_of_all() -> None:
+    wf = Workflow("w", defaults={"expect": timedelta(minutes=2)})
+    wf.task("own", expect="1.5s", job={"argv": ["a"]})
+    wf.task("general", job={"argv": ["a"]})
+    tasks = wf.parse().plan({}, run=RunFacts(id="r", owner="me")).tasks
+    assert [task.policy.expect_s for task in tasks] == [1.5, 120]
+
+
+@pytest.mark.parametrize("expect", ["soon", -1, True])
+def test_a_strange_expectation_is_refused(expect: object) -> None:
+    wf = Workflow("w")
+    wf.task("a", expect=expect, job={"argv": ["a"]})
+    with pytest.raises(InvalidWorkflow, match=r"tasks\.a\.expect: "):
+        wf.parse()

@@ -31,6 +31,15 @@ def test_credit_fills_the_slots_and_a_moment_ahead(slots: int, in_flight: int, p
     assert given_now == max(0, most - in_flight) if slots else given_now == 0
 
 
+@given(slots=NUMBERS, in_flight=st.integers(-5, 20_000), per_second=RATES)
+def test_no_more_goes_ahead_than_slots_are_about_to_be_free(slots: int, in_flight: int, per_second: float) -> None:
+    free = max(0, slots - in_flight) if slots else 0
+    for ending in (0, 1, 7):
+        given_now = credit(slots=slots, in_flight=in_flight, per_second=per_second, ending=ending)
+        assert free <= given_now <= free + ending
+        assert given_now <= credit(slots=slots, in_flight=in_flight, per_second=per_second)
+
+
 def test_without_workers_nothing_is_released() -> None:
     assert credit(slots=0, in_flight=0, per_second=1e6) == 0
 

@@ -10,6 +10,7 @@ import pytest
 from warrener.ids import RunId, WorkerName
 from warrener.states import State
 from warrener.store import AttemptRow, RunRow, TaskRow
+from warrener.stores.tables import NEVER
 from warrener.views import WorkerView
 from warrener.waiting import why, why_run
 
@@ -88,6 +89,25 @@ def test_a_call_waits_for_a_worker_of_its_own_app() -> None:
 def test_taken_slots_are_counted() -> None:
     workers = [worker("job-a"), worker("job-b", slots=2)]
     assert "all 6 slots of kind job are taken" in said(task(state=State.READY, ready_at=NOW), workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("fields", "turn"),
+    [
+        ({"deadline_at": NEVER}, "(priority 4)"),
+        (
+            {"deadline_at": NEVER, "minus_path_s": -0.25},
+            "(priority 4, an expected 0.25 s to the end of its longest path)",
+        ),
+        ({"priority": 9, "minus_path_s": -7200}, "(priority 9, its deadline, an expected 2 h to the end"),
+    ],
+)
+def test_a_turn_says_by_what_it_comes(fields: Any, turn: str) -> None:
+    row = task(state=State.READY, **fields)
+    assert f"it starts when its turn comes {turn}" in said(row, workers=[worker()])
+    assert f"others of kind job go before it; it starts when its turn comes {turn}" in said(
+        row, workers=[worker(free=1)]
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.store import Changes, Deployment, Mail, Notes, Past, Runs, Schedulers, Shards, Tasks, Transaction
+from warrener.store import (
+    Changes,
+    Deployment,
+    Mail,
+    Notes,
+    Past,
+    Runs,
+    RunTimes,
+    Schedulers,
+    Shards,
+    Tasks,
+    Transaction,
+)
 from warrener.stores import migrations
 from warrener.stores.applied import Applied
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
 from warrener.stores.past import SqlPast
+from warrener.stores.run_times import SqlRunTimes
 from warrener.stores.runs import SqlRuns
 from warrener.stores.schedulers import SqlSchedulers
 from warrener.stores.shards import SqlShards
@@ -295,6 +308,7 @@ class SqlTransaction:
         self.mail: Mail = SqlMail(connection)
         self.notes: Notes = SqlNotes(connection)
         self.past: Past = SqlPast(connection)
+        self.run_times: RunTimes = SqlRunTimes(connection)
 
     def write(self, changes: Changes) -> None:
         if self._connection.dialect.name == "postgresql":

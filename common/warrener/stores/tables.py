@@ -238,6 +238,17 @@ attempts = Table(
     PrimaryKeyConstraint("run", "n", "attempt"),
 )
 
+run_times = Table(
+    "run_times",
+    metadata,
+    Column("workflow", Text, nullable=False),  # the name: versions share what they have learned
+    Column("task", Text, nullable=False),
+    Column("mean_s", Double, nullable=False),
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("workflow", "task"),
+    Index("run_times_at", "at"),
+)
+
 outbox = Table(
     "outbox",
     metadata,

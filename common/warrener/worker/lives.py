@@ -38,7 +38,9 @@ class Lives:
         self._earlier = [life for life in await self._spool.lives() if life.boot != self._who.boot]
 
     async def prove(self, ref: AttemptRef, token: str) -> None:
-        """Keep a token that this life was granted."""
+        """Keep a token that this life was granted; the first of those that are granted at once is enough."""
+        if not self.unproved:
+            return
         self._own = EndedLife(run=ref.run, n=ref.n, attempt=ref.attempt, boot=self._who.boot, token=token)
         try:
             await self._spool.keep_life(self._own)

@@ -14,7 +14,7 @@ import typer
 
 from warrener.errors import Refused, WarrenerError
 
-from . import archive, logs, parked, programs, runs, submitting, validating
+from . import archive, importing, logs, parked, programs, runs, submitting, validating
 
 _EPILOG = """\
 [bold]A first run, in two terminals[/bold]
@@ -58,7 +58,7 @@ def _top(
     pass
 
 
-for _part in (submitting, runs, logs, validating, programs, parked, archive):
+for _part in (submitting, runs, logs, validating, importing, programs, parked, archive):
     _part.register(app)
 
 

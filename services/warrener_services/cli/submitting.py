@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from warrener.messages import Json
+    from warrener.workflows import Definition
 
 _EPILOG = r"""
 [bold]A first workflow, hello.yaml[/bold]
@@ -45,14 +50,28 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch the run until it ends.")] = False,
 ) -> None:
     """Submit a workflow; returns when the run is committed."""
-    from warrener.client import Client
-
     from .asked import read_definition, read_params
-    from .screen import say, say_aside
-    from .watching import watch_run
 
     definition = read_definition(file)
     values = read_params(definition, param or [], params)
+    submit_definition(definition, values, key=key, owner=owner, priority=priority, watch=watch)
+
+
+def submit_definition(
+    definition: Definition,
+    values: Mapping[str, Json] | None = None,
+    *,
+    key: str | None = None,
+    owner: str | None = None,
+    priority: int | None = None,
+    watch: bool = False,
+) -> None:
+    """Submit a run, and say its id; with `watch`, show it to its end, which the exit code tells."""
+    from warrener.client import Client
+
+    from .screen import say, say_aside
+    from .watching import watch_run
+
     with Client() as client:
         run = client.submit(definition.definition, values, key=key, owner=owner, priority=priority)
         if not watch:

@@ -7,7 +7,7 @@ and what can be learned again: workers, rates, leases. After any doubt it is thr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,7 +16,9 @@ from warrener.matching import smooth_rate
 from warrener.states import IN_FLIGHT, State
 from warrener.store import RunRow, TaskRow
 
+from .endings import Endings
 from .fleet import Fleet
+from .history import History
 from .peers import Peers
 from .window import Window
 
@@ -32,6 +34,7 @@ class Lane:
     per_second: float = 0.0
     mean_s: float = 0.0
     completed: int = 0
+    endings: Endings = field(default_factory=Endings)
 
     def learn(self, elapsed_s: float) -> None:
         """Fold the completions since the last tick into the rate."""
@@ -43,12 +46,22 @@ class Lane:
         self.mean_s += (seconds - self.mean_s) * 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The longest paths of the tasks of a definition; `version` of the history that they rest on, None if on none."""
+
+    version: int | None
+    seconds: Sequence[float]
+
+
 @dataclass(slots=True)
 class Book:
     """A scheduler's memory."""
 
     epochs: Mapping[int, int] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
+    history: History = field(default_factory=History)
+    paths: dict[str, Paths] = field(default_factory=dict)  # by the digests of definitions
     peers: Peers = field(default_factory=Peers)
     in_flight: dict[TaskRef, TaskRow] = field(default_factory=dict)
     ready: dict[TaskRef, TaskRow] = field(default_factory=dict)

@@ -92,7 +92,13 @@ class Engine:
         """
         old = self.book
         self.book = Book(
-            epochs=epochs, fleet=old.fleet, peers=old.peers, aside=old.aside, look_at=now, sites=tx.runs.sites(epochs)
+            epochs=epochs,
+            fleet=old.fleet,
+            peers=old.peers,
+            history=old.history,
+            aside=old.aside,
+            look_at=now,
+            sites=tx.runs.sites(epochs),
         )
         for row in tx.tasks.in_flight(epochs):
             self.book.enter(row)
@@ -137,6 +143,12 @@ class Engine:
         tick.sent = sent
         changes = tick.changes()
         return Effects([message for _, message in tick.out.posted], tick.out.loose), changes
+
+    def keep_run_times(self, tx: Transaction, now: datetime) -> None:
+        """Write some of what the history has learned, for the schedulers to come."""
+        rows = self.book.history.unsaved(_LIMIT, now)
+        tx.run_times.keep(rows)
+        self.book.history.saved(rows)
 
     def park(self, delivery: Delivery, reason: str, now: datetime) -> tuple[None, Changes]:
         """Put a message aside that cannot be handled."""

@@ -38,6 +38,7 @@ from warrener.signing import same_token
 from warrener.states import HELD, Move, State
 from warrener.store import LogPiece, Stray, TaskRow
 
+from .paths import learn
 from .policies import policy_of
 from .tick import Tick
 
@@ -144,6 +145,7 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
     if report.outcome is Outcome.SUCCEEDED:
         output = _written(report.output)
         if len(output) <= MAX_OUTPUT_BYTES:
+            learn(tick.book.history, row, seconds)
             worker = row.worker if row.boot else None
             tick.move(
                 row, Move.SUCCEED, started_at=started_at, output=output, exit_code=report.exit_code, cause=None,

@@ -21,6 +21,7 @@ from warrener.stores.tables import NEVER
 from warrener.submission import definition_row, facts_of, make_run
 from warrener.workflows import Definition, Plan
 
+from .paths import longest_paths
 from .tick import Tick
 
 log = structlog.get_logger(__name__)
@@ -78,6 +79,7 @@ def expand(tick: Tick, run: RunRow, plan: Plan) -> None:
     needs = [(run.id, upstream, task.n) for task in plan.tasks for upstream in task.needs]
     for _, upstream, _ in needs:
         fanout[upstream] += 1
+    paths_s = longest_paths(tick, plan)
     rows = [
         TaskRow(
             run=run.id, n=task.n, shard=run.shard, name=task.name, kind=task.kind.value, lane=task.lane,
@@ -85,6 +87,7 @@ def expand(tick: Tick, run: RunRow, plan: Plan) -> None:
             templated=task.templated, policy=task.policy_text,
             priority=task.priority, weight=task.weight, deadline_at=_deadline(tick.now, task.policy.deadline_s),
             fanout=fanout[task.n], state=State.WAITING, unmet=len(task.needs), level=level_of(task.priority),
+            minus_path_s=-paths_s[task.n],
         )
         for task in plan.tasks
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from warrener.broker import Message
 from warrener.ids import WorkerName, new_token
-from warrener.matching import Place, bundle_size, choose, credit
+from warrener.matching import LONG, Place, bundle_size, choose, credit
 from warrener.messages import Kind, Orders
 from warrener.ordering import TOP
 from warrener.signing import HEADER
@@ -22,11 +22,15 @@ from warrener.store import TaskRow
 from warrener.topology import ORDERS
 
 from .book import Lane
+from .endings import expected_end
 from .fleet import Worker
 from .handlers import SITE_BOUND
+from .paths import expected_s
 from .policies import policy_of
 from .tick import Tick
 from .window import Window
+
+_LONG_S = LONG.total_seconds()
 
 MAX_PASSED_OVER = 200
 """How many tasks that cannot be placed now are passed over for others behind them."""
@@ -44,6 +48,7 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
     load = tick.book.lanes[lane]
     slots = tick.book.peers.share(lane, sum(worker.slots for worker in workers), load.in_flight + len(window), tick.now)
     sites = {worker.site for worker in workers}
+    alone: list[TaskRow] = []
     shared: list[TaskRow] = []
     passed_over: list[TaskRow] = []
     free = credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second)
@@ -54,21 +59,28 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         if row.ref in tick.book.aside:
             continue
         tick.doing = row.ref
+        seconds = expected_s(tick.book.history, row)  # raises here, where the row is known, if the store has nonsense
+        long = seconds is not None and seconds >= _LONG_S
+        if long and load.in_flight >= slots and not _may_go_ahead(tick, load, slots):
+            passed_over.append(row)
+            break
         site = _site(tick, row)
         if row.weight == 1 and (site is None or sites == {site}):
-            _order(tick, row, None)
-            shared.append(row)
+            _order(tick, row, None, seconds if long else None)
+            (alone if long else shared).append(row)
             free -= 1
             continue
         place = choose(_places(tick, workers), weight=row.weight, site=site)
         if place is None:
             passed_over.append(row)
             continue
-        _order(tick, row, WorkerName(place.worker))
+        _order(tick, row, WorkerName(place.worker), seconds if long else None)
         free -= row.weight
         _send(tick, [row], f"worker.{place.worker}")
     tick.doing = None
     window.put_back(passed_over)
+    for row in alone:
+        _send(tick, [row], lane)
     for bundle in _bundles(shared, load, len(workers)):
         _send(tick, bundle, lane)
 
@@ -85,9 +97,18 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
         yield Place(worker.name, worker.site, worker.slots, used)
 
 
-def _order(tick: Tick, row: TaskRow, worker: WorkerName | None) -> None:
-    policy_of(row.policy)  # raises here, where the row is known, if the store has nonsense
+def _may_go_ahead(tick: Tick, load: Lane, slots: int) -> bool:
+    """Tell whether a long task is ordered though no slot is free: then it goes before what comes, however urgent."""
+    ending = load.endings.soon(tick.now, tick.book.in_flight)
+    return credit(slots=slots, in_flight=load.in_flight, per_second=load.per_second, ending=ending) > 0
+
+
+def _order(tick: Tick, row: TaskRow, worker: WorkerName | None, long_s: float | None) -> None:
+    """Order a task; `long_s`: how long it will probably run, if that is long."""
     due_at = tick.now + tick.rules.order_timeout
+    if long_s is not None:
+        load = tick.book.lanes[row.lane]
+        load.endings.expect(row.ref, expected_end(tick.now, long_s), tick.book.in_flight, load.in_flight)
     tick.move(
         row, Move.ORDER, attempt=row.attempt + 1, worker=worker, boot=None, ordered_at=tick.now, started_at=None,
         due_at=due_at,

@@ -39,6 +39,8 @@ PREFETCH = 400
 SUBMISSIONS_PREFETCH = 64
 
 INBOX_KEPT = timedelta(days=7)
+RUN_TIMES_KEPT = timedelta(days=180)
+_KEEP_RUN_TIMES_EVERY_S = 10.0
 _FORGET_EVERY_S = 60.0
 _AGAIN_S = 1.0
 _LAST_WORDS_S = 3.0
@@ -89,6 +91,7 @@ class SchedulerService:
         try:
             async with asyncio.timeout(5):
                 await self._ownership.release()
+                await self._save_run_times()
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("could not give up the shards; others take them after the lease", reason=str(error))
 
@@ -105,8 +108,10 @@ class SchedulerService:
             stack.push_async_callback(submitted.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             inlets = Inlet(reported, news), Inlet(submitted, news)
-            own_work = self._keep(news), self._forget(), self._retiring.run(epochs), self._listen()
-            works = *own_work, *(inlet.run() for inlet in inlets)
+            works = (
+                self._keep(news), self._forget(), self._keep_run_times(), self._retiring.run(epochs), self._listen(),
+                *(inlet.run() for inlet in inlets),
+            )  # fmt: skip
             beside = [tasks.create_task(work) for work in works]
             await self._schedule(*inlets, news)
             for task in beside:
@@ -205,8 +210,19 @@ class SchedulerService:
             await asyncio.sleep(_FORGET_EVERY_S)
             await self._store.transact(self._forget_some)
 
-    def _forget_some(self, tx: Transaction) -> int:
-        return tx.mail.forget(self._clock.now() - INBOX_KEPT, 5_000)
+    def _forget_some(self, tx: Transaction) -> None:
+        now = self._clock.now()
+        tx.mail.forget(now - INBOX_KEPT, 5_000)
+        tx.run_times.forget(now - RUN_TIMES_KEPT, 5_000)
+
+    async def _keep_run_times(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_RUN_TIMES_EVERY_S)
+            await self._save_run_times()
+
+    async def _save_run_times(self) -> None:
+        if self._engine.book.history.has_moved:
+            await self._store.transact(lambda tx: self._engine.keep_run_times(tx, self._clock.now()))
 
 
 def _to_be_claimed(message: Message) -> Message:

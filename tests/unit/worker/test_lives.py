@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,12 @@ async def test_a_spoilt_proof_proves_nothing(tmp_path):
     await first.prove(REF, "a" * 32)
     (tmp_path / "lives" / "b1.json").write_text("{")
     assert (await a_life(FolderSpool(tmp_path), "b2")).ended(leaving=False) == []
+
+
+async def test_what_is_granted_at_once_is_proved_once(tmp_path):
+    life = await a_life(FolderSpool(tmp_path), "b1")
+    async with asyncio.TaskGroup() as grants:
+        for number in range(20):
+            grants.create_task(life.prove(REF._replace(n=number), "a" * 32))
+    (proof,) = (await a_life(FolderSpool(tmp_path), "b2")).ended(leaving=False)
+    assert proof.ref == REF
