@@ -3,8 +3,12 @@
 What an implementation promises:
 
 * `publish` returns when the broker has the message safely (RabbitMQ: confirmed, after the queues took it). It raises
-  `Unroutable` when no queue takes a mandatory message, and `BrokerUnavailable` when there is no confirm in time; the
-  message may have arrived all the same, so every receiver is idempotent.
+  `Unroutable` when no queue takes a mandatory message, `QueueFull` when its queue refuses more, and
+  `BrokerUnavailable` when there is no confirm in time; the message may have arrived all the same, so every receiver is
+  idempotent.
+* A broker that is short of memory or disk blocks whoever publishes: `publish` waits for a while, then raises
+  `BrokerBlocked` with the broker's reason. What waits meanwhile is not sent, so nothing piles up in the connection.
+  Taking and settling go on.
 * Many publishes may be in flight at a time; each waits for its own confirm only.
 * A delivery that is not settled comes back, marked `redelivered`, when its subscription closes or its connection is
   lost. Settling one whose connection is gone does nothing.
@@ -66,8 +70,9 @@ class Queue:
     """A queue and the routing keys that lead to it.
 
     `exclusive`: it lives and dies with its subscriber's connection, is not durable, and is declared anew after a
-    reconnection. `expires`: it goes away after this long without a consumer. `max_length`: beyond it
-    the oldest messages are dropped; a slow watcher must not stop whoever publishes.
+    reconnection. `expires`: it goes away after this long without a consumer. `max_length`, `max_bytes` (of bodies):
+    beyond these the oldest messages are dropped, for a slow watcher must not stop whoever publishes; with `refuses`,
+    new ones are refused instead, for what was accepted must not be dropped.
     """
 
     name: str
@@ -75,6 +80,8 @@ class Queue:
     exclusive: bool = False
     expires: timedelta | None = None
     max_length: int | None = None
+    max_bytes: int | None = None
+    refuses: bool = False
 
 
 class Subscription(Protocol):
@@ -121,7 +128,7 @@ class Broker(Protocol):
     async def publish(self, message: Message) -> None:
         """Publish and wait for the confirm.
 
-        Raises Unroutable, BrokerUnavailable, or Refused when the body exceeds MAX_BODY_BYTES.
+        Raises Unroutable, QueueFull, BrokerBlocked, BrokerUnavailable, or Refused when the body exceeds MAX_BODY_BYTES.
         """
         ...
 
@@ -131,6 +138,10 @@ class Broker(Protocol):
 
     async def ready(self) -> bool:
         """Tell whether the broker can be used right now."""
+        ...
+
+    def trouble(self) -> str:
+        """Say why the broker cannot be used right now; empty when nothing is known against it."""
         ...
 
     async def close(self) -> None:

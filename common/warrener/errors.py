@@ -10,8 +10,11 @@
     │   ├── NotFound             a run, task, worker or parked message that does not exist
     │   └── Conflict             the state of the thing does not allow what was asked
     ├── Unavailable              something is away: repeat later, nothing accepted is lost
+    │   ├── Overloaded           more is asked for than can be taken now: nothing was done, repeat more slowly
     │   ├── BrokerUnavailable
-    │   │   └── Unroutable       no queue takes the message: declare one, then repeat
+    │   │   ├── Unroutable       no queue takes the message: declare one, then repeat
+    │   │   ├── QueueFull        the queue holds as much as it may: nothing was kept, repeat more slowly
+    │   │   └── BrokerBlocked    the broker is out of memory or disk: it takes messages again when it has room
     │   ├── StoreUnavailable
     │   ├── GossipUnavailable
     │   └── GatewayUnavailable
@@ -76,12 +79,31 @@ class Unavailable(WarrenerError):
     """A part of the system is away; repeat later."""
 
 
+class Overloaded(Unavailable):
+    """More is asked for than can be taken now. Nothing was done; repeat after `retry_after_s`, and more slowly."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 class BrokerUnavailable(Unavailable):
     """The broker cannot be reached, or did not confirm in time (the message may still have arrived)."""
 
 
 class Unroutable(BrokerUnavailable):
     """The broker has no queue for this routing key; it did not keep the message."""
+
+
+class QueueFull(BrokerUnavailable):
+    """A queue that must not grow holds as much as it may; the broker did not keep the message."""
+
+
+class BrokerBlocked(BrokerUnavailable):
+    """The broker takes no messages because it is short of memory or disk; consuming goes on meanwhile.
+
+    A message that was on its way when this began may arrive when it is over.
+    """
 
 
 class StoreUnavailable(Unavailable):

@@ -29,8 +29,14 @@ EXCHANGES: dict[str, str] = {
 }
 """Every exchange and its type; all durable."""
 
-SUBMISSIONS = Queue("submissions", [(REPORTS, "submissions")])
+SUBMISSIONS = Queue(
+    "submissions", [(REPORTS, "submissions")], max_length=10_000, max_bytes=64 * 1024 * 1024, refuses=True
+)
+"""Bounded: a flood is refused at the door, at once, instead of filling the broker's memory and disk."""
 PARKED_QUEUE = Queue("parked", [(PARKED, "")])
+
+REFUSING: dict[tuple[str, str], Queue] = dict.fromkeys(SUBMISSIONS.bindings, SUBMISSIONS)
+"""The queues that refuse what they cannot hold, by exchange and routing key: a broker's refusal names no queue."""
 
 _ANSWERS_LIVE = timedelta(hours=24)
 _WORKER_ORDERS_LIVE = timedelta(hours=24)

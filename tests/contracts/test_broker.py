@@ -13,7 +13,7 @@ from warrener.broker import MAX_BODY_BYTES, Broker, Delivery, Message, Queue, Su
 from warrener.brokers.memory import MemoryBroker
 from warrener.brokers.memory_node import MemoryNode
 from warrener.brokers.rabbitmq import RabbitMQ
-from warrener.errors import BrokerUnavailable, Refused, Unroutable
+from warrener.errors import BrokerUnavailable, QueueFull, Refused, Unroutable
 from warrener.topology import CONTROL, EVENTS, ORDERS, PARKED, PARKED_QUEUE, REPORTS, control, orders
 
 Connect = Callable[[], Broker]
@@ -177,6 +177,41 @@ async def test_a_full_queue_drops_its_oldest_messages(broker):
     await publish(broker, "a", "b", "c", key="runs", exchange=EVENTS)
     subscription = await broker.subscribe([short], prefetch=10)
     assert texts(await take(subscription, 2)) == ["b", "c"]
+
+
+async def test_a_full_queue_that_refuses_says_so_at_once_and_keeps_what_it_has(broker):
+    inbox = Queue("inbox", [(REPORTS, "inbox")], max_length=3, refuses=True)
+    await broker.declare([inbox])
+    await publish(broker, *"abc", key="inbox", exchange=REPORTS)
+    with pytest.raises(QueueFull, match=r"the queue inbox is full: it holds at most 3 messages.*try again"):
+        await publish(broker, "d", key="inbox", exchange=REPORTS)
+    subscription = await broker.subscribe([inbox], prefetch=10)
+    got = await take(subscription, 3)
+    assert texts(got) == ["a", "b", "c"]
+    await subscription.settle(got)
+    await publish(broker, "e", key="inbox", exchange=REPORTS)
+    assert texts(await take(subscription, 1)) == ["e"]
+
+
+async def test_a_queue_that_refuses_is_also_bounded_in_bytes(broker):
+    inbox = Queue("inbox", [(REPORTS, "inbox")], max_length=100, max_bytes=1000, refuses=True)
+    await broker.declare([inbox])
+    await publish(broker, "x" * 600, "y" * 400, key="inbox", exchange=REPORTS)
+    with pytest.raises(QueueFull, match=r"at most 100 messages or 1,000 bytes"):
+        await publish(broker, "z", key="inbox", exchange=REPORTS)
+
+
+async def test_among_many_publishes_in_flight_exactly_what_fits_is_kept(broker):
+    inbox = Queue("inbox", [(REPORTS, "inbox")], max_length=50, refuses=True)
+    await broker.declare([inbox])
+    messages = [order(str(number), key="inbox", exchange=REPORTS, priority=number % 10) for number in range(200)]
+    answers = await asyncio.gather(*(broker.publish(message) for message in messages), return_exceptions=True)
+    kept = [message.body.decode() for message, answer in zip(messages, answers, strict=True) if answer is None]
+    assert all(answer is None or isinstance(answer, QueueFull) for answer in answers)
+    assert len(kept) == 50
+    subscription = await broker.subscribe([inbox], prefetch=200)
+    assert sorted(texts(await take(subscription, 50))) == sorted(kept)
+    assert await nothing_comes(broker, subscription)
 
 
 # ── routing ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -401,6 +436,7 @@ async def test_a_closed_broker_gives_everything_back_and_refuses_calls(broker, c
     await broker.close()
     await broker.close()
     assert not await broker.ready()
+    assert "closed" in broker.trouble()
     for call in (
         broker.publish(order()),
         broker.declare([JOBS]),
@@ -417,6 +453,7 @@ async def test_an_open_broker_becomes_ready(broker):
     await broker.declare([JOBS])
     await publish(broker, "a")
     assert await broker.ready()
+    assert not broker.trouble()
 
 
 # ── queues ──────────────────────────────────────────────────────────────────────────────────────────────

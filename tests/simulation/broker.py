@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from random import Random
 from typing import Any
@@ -17,9 +18,9 @@ from simulation.loop import Life, SimLoop
 from simulation.trace import Trace
 from warrener.broker import Delivery, Message, Queue
 from warrener.brokers.memory import MemoryBroker, MemorySubscription
-from warrener.brokers.memory_node import MemoryNode, Stored
+from warrener.brokers.memory_node import MemoryNode, deliver
 from warrener.brokers.publishing import check_publishable, unroutable
-from warrener.errors import BrokerUnavailable
+from warrener.errors import BrokerUnavailable, QueueFull
 
 OUTSIDE = Context()
 """For timers that belong to no life."""
@@ -41,14 +42,15 @@ class Hub:
 
     def push(self, message: Message) -> None:
         """Let a message arrive now."""
-        for queue in self.node.route(message.exchange, message.routing_key):
-            if queue.full:
-                queue.pull()
-            queue.push(Stored(message, next(self.node.numbers)))
+        deliver(self.node.route(message.exchange, message.routing_key), message, self.node.numbers)
 
     def push_later(self, message: Message, delay_s: float) -> None:
         if message.durable or self.up:
-            self.loop.call_later(delay_s, self.push, message, context=OUTSIDE)
+            self.loop.call_later(delay_s, self._push_if_taken, message, context=OUTSIDE)
+
+    def _push_if_taken(self, message: Message) -> None:
+        with suppress(QueueFull):  # its publisher has long gone on
+            self.push(message)
 
     def outage(self) -> None:
         """Crash: what is not durable is gone, connections break, nobody can connect."""
@@ -183,6 +185,9 @@ class SimBroker:
 
     async def ready(self) -> bool:
         return self._link is not None
+
+    def trouble(self) -> str:
+        return "" if self._link is not None else "the simulated broker cannot be reached"
 
     async def close(self) -> None:
         self._closed = True

@@ -84,5 +84,8 @@ def _arguments(queue: Queue) -> ArgumentsType:
         arguments["x-expires"] = int(queue.expires.total_seconds() * 1000)
     if queue.max_length is not None:
         arguments["x-max-length"] = queue.max_length
-        arguments["x-overflow"] = "drop-head"
+    if queue.max_bytes is not None:
+        arguments["x-max-length-bytes"] = queue.max_bytes
+    if queue.max_length is not None or queue.max_bytes is not None:
+        arguments["x-overflow"] = "reject-publish" if queue.refuses else "drop-head"
     return arguments

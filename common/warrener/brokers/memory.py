@@ -9,7 +9,7 @@ from typing import cast
 from weakref import WeakValueDictionary
 
 from warrener.broker import Delivery, Message, Queue
-from warrener.brokers.memory_node import MemoryNode, MemoryQueue, Stored
+from warrener.brokers.memory_node import MemoryNode, MemoryQueue, Stored, deliver
 from warrener.brokers.publishing import check_publishable, unroutable
 from warrener.errors import BrokerUnavailable
 
@@ -48,10 +48,7 @@ class MemoryBroker:
         queues = self.node.route(message.exchange, message.routing_key)
         if not queues and message.mandatory:
             raise unroutable(message)
-        for queue in queues:
-            if queue.full:
-                queue.pull()
-            queue.push(Stored(message, next(self.node.numbers)))
+        deliver(queues, message, self.node.numbers)
 
     async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> MemorySubscription:
         self._check_open()
@@ -62,6 +59,9 @@ class MemoryBroker:
 
     async def ready(self) -> bool:
         return not self._closed
+
+    def trouble(self) -> str:
+        return "this connection to the in-process broker was closed" if self._closed else ""
 
     async def close(self) -> None:
         self._closed = True

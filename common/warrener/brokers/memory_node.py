@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from warrener.broker import MAX_PRIORITY, Message, Queue
+from warrener.brokers.publishing import full
 from warrener.errors import BrokerUnavailable
 from warrener.topology import EXCHANGES
 
@@ -49,19 +50,24 @@ class MemoryQueue:
         self.owner = owner
         self.exclusive = queue.exclusive
         self.expires = queue.expires
+        self.declared = queue
         self.max_length = queue.max_length
+        self.max_bytes = queue.max_bytes
+        self.refuses = queue.refuses
         self.consumers: deque[Consumer] = deque()
         self._lanes: list[deque[Stored]] = [deque() for _ in range(MAX_PRIORITY + 1)]
         self._filled = 0  # bit p is set when lane p has something
         self._length = 0
+        self._bytes = 0
         self._unused_since = _now() if queue.expires is not None else 0.0
 
     def __len__(self) -> int:
         return self._length
 
-    @property
-    def full(self) -> bool:
-        return self.max_length is not None and self._length >= self.max_length
+    def full_for(self, message: Message) -> bool:
+        """Tell whether a message is one too many, or too large for what room is left."""
+        too_long = self.max_length is not None and self._length >= self.max_length
+        return too_long or (self.max_bytes is not None and self._bytes + len(message.body) > self.max_bytes)
 
     @property
     def expired(self) -> bool:
@@ -80,6 +86,7 @@ class MemoryQueue:
         self._lanes[priority].append(stored)
         self._filled |= 1 << priority
         self._length += 1
+        self._bytes += len(stored.message.body)
         self._announce()
 
     def put_back(self, stored: Stored) -> None:
@@ -94,6 +101,7 @@ class MemoryQueue:
         lane.extendleft(reversed(earlier))
         self._filled |= 1 << priority
         self._length += 1
+        self._bytes += len(stored.message.body)
         self._announce()
 
     def pull(self) -> Stored | None:
@@ -103,6 +111,7 @@ class MemoryQueue:
             lane = self._lanes[priority]
             stored = lane.popleft()
             self._length -= 1
+            self._bytes -= len(stored.message.body)
             if not lane:
                 self._filled &= ~(1 << priority)
             if stored.expires_at is None or stored.expires_at > _now():
@@ -121,6 +130,17 @@ class MemoryQueue:
         for consumer in self.consumers:
             consumer.notice(self)
         self.wake()
+
+
+def deliver(queues: Sequence[MemoryQueue], message: Message, numbers: Iterator[int]) -> None:
+    """Put a message into its queues, which drop their oldest to make room; raises QueueFull if one refuses it."""
+    for queue in queues:
+        if queue.refuses and queue.full_for(message):
+            raise full(queue.declared)
+    for queue in queues:
+        while queue.full_for(message) and queue.pull() is not None:
+            pass
+        queue.push(Stored(message, next(numbers)))
 
 
 class MemoryNode:
@@ -210,7 +230,7 @@ def _check_same(known: MemoryQueue, queue: Queue, owner: object) -> None:
 
 
 def _differences(known: MemoryQueue, queue: Queue) -> Iterable[str]:
-    for name in ("exclusive", "expires", "max_length"):
+    for name in ("exclusive", "expires", "max_length", "max_bytes", "refuses"):
         is_now, wanted = getattr(known, name), getattr(queue, name)
         if is_now != wanted:
             yield f"{name} is {is_now}, wanted {wanted}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warrener.broker import MAX_BODY_BYTES, MAX_PRIORITY, Message
-from warrener.errors import BrokerUnavailable, Refused, Unroutable
+from warrener.broker import MAX_BODY_BYTES, MAX_PRIORITY, Message, Queue
+from warrener.errors import BrokerUnavailable, QueueFull, Refused, Unroutable
 from warrener.topology import EXCHANGES
 
 _MAX_KEY_BYTES = 255  # of AMQP
@@ -30,9 +30,22 @@ def unroutable(message: Message) -> Unroutable:
     return Unroutable(f"no queue takes a {message.kind} message from {where} with the key {message.routing_key!r}")
 
 
-def nacked(message: Message) -> BrokerUnavailable:
-    """Return the error for a message that the broker could not keep; it says no more than that."""
+def nacked(message: Message, queue: Queue | None) -> BrokerUnavailable:
+    """Return the error for a message that the broker did not keep, without saying why; a queue that refuses is why."""
+    if queue is not None:
+        return full(queue)
     where = message.exchange or "the default exchange"
     return BrokerUnavailable(
         f"the broker did not take a {message.kind} message for {where}, key {message.routing_key!r}; see its log"
+    )
+
+
+def full(queue: Queue) -> QueueFull:
+    """Return the error for a message that its queue refuses."""
+    limits = [f"{queue.max_length:,} messages"] if queue.max_length is not None else []
+    if queue.max_bytes is not None:
+        limits.append(f"{queue.max_bytes:,} bytes")
+    return QueueFull(
+        f"the queue {queue.name} is full: it holds at most {' or '.join(limits)}, and its readers are behind; "
+        "nothing was kept, try again in some seconds and more slowly"
     )

@@ -15,6 +15,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 from yarl import URL
 
 from warrener.broker import Message, Queue
+from warrener.brokers.amqp_alarm import Alarm
 from warrener.brokers.amqp_errors import explain, translated
 from warrener.brokers.amqp_link import Link
 from warrener.brokers.amqp_publishing import Publisher
@@ -22,6 +23,7 @@ from warrener.brokers.amqp_subscription import AmqpSubscription
 from warrener.brokers.amqp_topology import declare_exchanges, declare_queues, open_channel
 from warrener.brokers.publishing import check_publishable, nacked, unroutable
 from warrener.errors import BrokerUnavailable
+from warrener.topology import REFUSING
 
 T = TypeVar("T")
 
@@ -46,6 +48,8 @@ class RabbitMQ:
             timeout_s=timeout_s,
             prepare=_prepare_consuming,
         )
+        self._refusing = dict(REFUSING)
+        self._alarm = Alarm(self._publishing.where)
         self._subscriptions: list[AmqpSubscription] = []
         self._closed = False
         self._lives = [
@@ -63,6 +67,7 @@ class RabbitMQ:
         return cls(url, name=name, timeout_s=timeout_s, heartbeat_s=heartbeat_s)
 
     async def declare(self, queues: Iterable[Queue]) -> None:
+        queues = self._noted(queues)
         with translated(f"declaring queues at {self._consuming.where}"):
             connection = await self._wait_for(self._consuming)
             async with asyncio.timeout(self._timeout_s):
@@ -79,11 +84,17 @@ class RabbitMQ:
             publisher = await self._wait_for(self._publishing)
             try:
                 async with asyncio.timeout(self._timeout_s):
+                    if self._alarm.reason:
+                        await self._alarm.over()
                     await publisher.publish(message)
             except PublishError as error:
                 raise unroutable(message) from error
             except DeliveryError as error:
-                raise nacked(message) from error
+                raise nacked(message, self._refusing.get((message.exchange, message.routing_key))) from error
+            except TimeoutError as error:
+                if self._alarm.reason:
+                    raise self._alarm.blocked(message.kind) from error
+                raise
 
     async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> AmqpSubscription:
         """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
@@ -91,6 +102,7 @@ class RabbitMQ:
         With the broker away, it returns after a while all the same: deliveries come when the broker does.
         """
         self._check_open()
+        queues = self._noted(queues)
         subscription = AmqpSubscription(self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s)
         self._subscriptions.append(subscription)
         try:
@@ -102,7 +114,15 @@ class RabbitMQ:
         return subscription
 
     async def ready(self) -> bool:
-        return self._publishing.up and self._consuming.up
+        return not self.trouble()
+
+    def trouble(self) -> str:
+        if self._closed:
+            return "this connection to the broker was closed"
+        for link in (self._publishing, self._consuming):
+            if not link.up:
+                return str(link.unavailable())
+        return self._alarm.trouble()
 
     async def close(self) -> None:
         self._closed = True
@@ -112,9 +132,16 @@ class RabbitMQ:
             life.cancel()
         await asyncio.wait(self._lives)
 
+    def _noted(self, queues: Iterable[Queue]) -> list[Queue]:
+        """Remember which of these refuse what they cannot hold: a refusal by the broker names no queue."""
+        noted = list(queues)
+        self._refusing.update((binding, queue) for queue in noted if queue.refuses for binding in queue.bindings)
+        return noted
+
     async def _prepare_publishing(self, connection: AbstractConnection) -> Publisher:
         await declare_exchanges(connection)
         channel = await open_channel(connection, confirms=True)
+        self._alarm.watch(connection)
         # The broker closes the channel when an exchange was deleted: a new connection declares it again.
         channel.closing.add_done_callback(lambda closing: self._publishing.drop(_why_closed(closing)))
         return Publisher(channel)
