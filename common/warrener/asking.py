@@ -16,7 +16,16 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from warrener.errors import Cause, Conflict, GatewayUnavailable, InvalidWorkflow, NotFound, Refused, TaskFailed
+from warrener.errors import (
+    Cause,
+    Conflict,
+    GatewayUnavailable,
+    InvalidWorkflow,
+    NotFound,
+    Overloaded,
+    Refused,
+    TaskFailed,
+)
 from warrener.messages import Json
 from warrener.runs import RunState
 from warrener.settings import Settings
@@ -33,6 +42,13 @@ V = TypeVar("V", bound=BaseModel)
 TRIES = 4
 FIRST_DELAY_S = 0.25
 """Repeating what is safe to repeat: after 0.25, 0.5 and 1 s."""
+
+PATIENCE_S = 300.0
+"""How long a call goes on trying while the gateway says that it takes no more for now."""
+_RETRY_AFTER_S = 2.0
+_LONGEST_PAUSE_S = 30.0
+_SLOWER = 1.5
+_random = secrets.SystemRandom()
 
 TIMEOUT_S = 30.0
 LONG_POLL_S = 20.0
@@ -182,6 +198,30 @@ def delays(ask: Ask) -> list[float]:
     return [FIRST_DELAY_S * 2**n for n in range(TRIES - 1)] if ask.safe else []
 
 
+class Tries:
+    """What a call does when a try has failed: it repeats what is safe a few times, and slows down while it is told to.
+
+    An answer 429 means that nothing was done, so anything is repeated then; each time after a longer pause, and by
+    everybody after another one, until the patience is over.
+    """
+
+    def __init__(self, ask: Ask, patience_s: float) -> None:
+        self._delays_s = delays(ask)
+        self._until_s = time.monotonic() + patience_s
+        self._refusals = 0
+
+    def pause_s(self, error: GatewayUnavailable | Overloaded) -> float | None:
+        """Return how long to wait before the next try; None when there should be none."""
+        if isinstance(error, Overloaded):
+            longer = error.retry_after_s * _SLOWER ** min(self._refusals, 10)
+            pause_s = max(error.retry_after_s, min(longer, _LONGEST_PAUSE_S)) * _random.uniform(1.0, 1.5)
+            self._refusals += 1
+            return pause_s if time.monotonic() + pause_s <= self._until_s else None
+        if not self._delays_s or not worth_repeating(error):
+            return None
+        return self._delays_s.pop(0)
+
+
 def worth_repeating(error: GatewayUnavailable) -> bool:
     """Tell whether the gateway was there: when nobody listens at all, a person wants to know at once."""
     import httpx
@@ -222,12 +262,19 @@ def check(response: httpx.Response, where: Address) -> Json:
             raise Conflict(text)
         case 422:
             raise InvalidWorkflow(problems)
+        case 429:
+            raise Overloaded(text, retry_after_s=_retry_after_s(response))
         case status if status < 500:  # noqa: PLR2004
             raise Refused(text)
         case 503:
             raise GatewayUnavailable(text)
         case status:
             raise GatewayUnavailable(f"the gateway at {where.shown} answered {status}: {text}")
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    given = response.headers.get("retry-after", "")
+    return float(given) if given.isdecimal() and len(given) <= 6 else _RETRY_AFTER_S  # noqa: PLR2004 - it may be a date
 
 
 def _problems(response: httpx.Response, where: Address) -> list[str]:

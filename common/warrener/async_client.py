@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from warrener import asking
 from warrener.asking import Ask
-from warrener.errors import GatewayUnavailable, Unavailable
+from warrener.errors import GatewayUnavailable, Overloaded, Unavailable
 from warrener.messages import Json
 from warrener.runs import FINAL
 from warrener.views import (
@@ -44,10 +44,22 @@ if TYPE_CHECKING:
 class AsyncClient:
     """A connection to the gateway, for programs on asyncio; the methods are those of `Client`."""
 
-    def __init__(self, gateway: str | None = None, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        gateway: str | None = None,
+        *,
+        token: str | None = None,
+        patience_s: float = asking.PATIENCE_S,
+        on_busy: Callable[[Overloaded, float], None] | None = None,
+    ) -> None:
+        """`patience_s`: how long a call goes on trying while the gateway takes no more; Overloaded is raised then.
+
+        `on_busy` hears of each such answer, and for how many seconds the call waits now.
+        """
         import httpx
 
         self._at = asking.address(gateway, token)
+        self._patience_s, self._on_busy = patience_s, on_busy
         self._http = httpx.AsyncClient(
             base_url=self._at.base_url,
             headers=self._at.headers,
@@ -81,7 +93,8 @@ class AsyncClient:
     ) -> AsyncRun:
         """Submit a workflow (built, a mapping, or the path of a YAML file); returns when its run is committed.
 
-        The same owner (default: the user's name) and key give the same run. Raises InvalidWorkflow, GatewayUnavailable.
+        The same owner (default: the user's name) and key give the same run. While the gateway takes no more,
+        this waits and tries again. Raises InvalidWorkflow, GatewayUnavailable, Overloaded.
         """
         one = asking.one_run(params, key, priority, logical_time)
         return (await self.submit_many(workflow, [one], owner=owner))[0]
@@ -214,21 +227,24 @@ class AsyncClient:
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _ask(self, ask: Ask) -> Json:
-        for delay_s in asking.delays(ask):
+        tries = asking.Tries(ask, self._patience_s)
+        while True:
             try:
                 return await self._ask_once(ask)
-            except GatewayUnavailable as error:
-                if not asking.worth_repeating(error):
+            except (GatewayUnavailable, Overloaded) as error:
+                pause_s = tries.pause_s(error)
+                if pause_s is None:
                     raise
-                await asyncio.sleep(delay_s)
-        return await self._ask_once(ask)
+                if isinstance(error, Overloaded) and self._on_busy is not None:
+                    self._on_busy(error, pause_s)
+            await asyncio.sleep(pause_s)
 
     async def _ask_once(self, ask: Ask) -> Json:
         import httpx
 
         try:
             response = await self._http.request(
-                ask.method, ask.path, params=ask.query, json=ask.body, timeout=ask.timeout_s
+                ask.method, ask.path, params=ask.query, json=ask.body, timeout=httpx.Timeout(ask.timeout_s, pool=None)
             )
         except httpx.TransportError as error:
             raise asking.unavailable(self._at, error) from error

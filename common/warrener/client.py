@@ -8,13 +8,14 @@
         print(run.outputs())
 
 Without an address the client finds the gateway as WARRENER_GATEWAY says, else on the Unix socket of `warrener up`.
-Repeating a submission with the same owner and key gives the same run; the client itself repeats what is safe.
+Repeating a submission with the same owner and key gives the same run; the client itself repeats what is safe, and
+slows down while the gateway says that it takes no more for now.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from warrener import asking
 from warrener.asking import Ask
-from warrener.errors import GatewayUnavailable, Unavailable
+from warrener.errors import GatewayUnavailable, Overloaded, Unavailable
 from warrener.messages import Json
 from warrener.runs import FINAL
 from warrener.views import (
@@ -60,10 +61,22 @@ def __getattr__(name: str) -> Any:
 class Client:
     """A connection to the gateway; safe to use from several threads."""
 
-    def __init__(self, gateway: str | None = None, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        gateway: str | None = None,
+        *,
+        token: str | None = None,
+        patience_s: float = asking.PATIENCE_S,
+        on_busy: Callable[[Overloaded, float], None] | None = None,
+    ) -> None:
+        """`patience_s`: how long a call goes on trying while the gateway takes no more; Overloaded is raised then.
+
+        `on_busy` hears of each such answer, and for how many seconds the call waits now.
+        """
         import httpx
 
         self._at = asking.address(gateway, token)
+        self._patience_s, self._on_busy = patience_s, on_busy
         self._http = httpx.Client(
             base_url=self._at.base_url,
             headers=self._at.headers,
@@ -97,7 +110,8 @@ class Client:
     ) -> Run:
         """Submit a workflow (built, a mapping, or the path of a YAML file); returns when its run is committed.
 
-        The same owner (default: the user's name) and key give the same run. Raises InvalidWorkflow, GatewayUnavailable.
+        The same owner (default: the user's name) and key give the same run. While the gateway takes no more,
+        this waits and tries again. Raises InvalidWorkflow, GatewayUnavailable, Overloaded.
         """
         one = asking.one_run(params, key, priority, logical_time)
         return self.submit_many(workflow, [one], owner=owner)[0]
@@ -230,20 +244,25 @@ class Client:
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self, ask: Ask) -> Json:
-        for delay_s in asking.delays(ask):
+        tries = asking.Tries(ask, self._patience_s)
+        while True:
             try:
                 return self._ask_once(ask)
-            except GatewayUnavailable as error:
-                if not asking.worth_repeating(error):
+            except (GatewayUnavailable, Overloaded) as error:
+                pause_s = tries.pause_s(error)
+                if pause_s is None:
                     raise
-                time.sleep(delay_s)
-        return self._ask_once(ask)
+                if isinstance(error, Overloaded) and self._on_busy is not None:
+                    self._on_busy(error, pause_s)
+            time.sleep(pause_s)
 
     def _ask_once(self, ask: Ask) -> Json:
         import httpx
 
         try:
-            response = self._http.request(ask.method, ask.path, params=ask.query, json=ask.body, timeout=ask.timeout_s)
+            response = self._http.request(
+                ask.method, ask.path, params=ask.query, json=ask.body, timeout=httpx.Timeout(ask.timeout_s, pool=None)
+            )
         except httpx.TransportError as error:
             raise asking.unavailable(self._at, error) from error
         return asking.check(response, self._at)

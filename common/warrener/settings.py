@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     """What a worker takes at a time. More: better use of idle waiting; too many: the host swaps."""
     shards: int = Field(default=64, ge=1, le=1024)
     """Fixed when the deployment is made. More: finer spreading over schedulers, more queues."""
+    backlog: int = Field(default=20_000, ge=1)
+    """How many runs may be accepted and not yet taken up by a scheduler; beyond, the gateway answers 429.
+
+    More: longer outages of schedulers are bridged, and whoever comes last waits longer.
+    """
     lease: PositiveDuration = timedelta(seconds=30)
     """The default lease. Longer: outlives longer outages; the work of a dead worker waits as long."""
     order_timeout: PositiveDuration = timedelta(seconds=60)

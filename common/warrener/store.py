@@ -295,6 +295,10 @@ class Runs(Protocol):
         """Return runs nobody has expanded yet, oldest first, each with its definition."""
         ...
 
+    def count_accepted(self, most: int) -> int:
+        """Count the runs of all shards that nobody has expanded yet, up to a number."""
+        ...
+
     def load(self, ids: Collection[RunId]) -> dict[RunId, RunRow]: ...
     def sites(self, shards: Collection[int]) -> dict[RunId, str]:
         """Return the sites of unfinished runs that have one."""

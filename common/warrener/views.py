@@ -261,4 +261,5 @@ class Health(View):
 
     store: bool
     broker: bool
+    broker_trouble: str = Field(default="", description="What is wrong with the broker, such as an alarm of its own.")
     version: str = ""

@@ -173,6 +173,8 @@ async def test_accepted_runs_come_oldest_first_with_their_definition(store: SqlS
     await store.transact(work)
     found = await store.read(lambda tx: tx.runs.accepted([0, 2], 3))
     assert found == [(rows[0], "text"), (rows[2], "text"), (rows[3], "text")]
+    assert await store.read(lambda tx: tx.runs.count_accepted(100)) == 6
+    assert await store.read(lambda tx: tx.runs.count_accepted(4)) == 4
 
 
 async def test_sites_are_of_unfinished_runs(store: SqlStore) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from warrener.errors import (
     InvalidSettings,
     InvalidWorkflow,
     NotFound,
+    Overloaded,
     TaskFailed,
     WarrenerError,
 )
@@ -416,7 +418,9 @@ async def test_submitting_and_looking_work_without_the_broker(tmp_path: Path) ->
         submitted = await client.submit(WORKFLOW, owner="ada")
         assert (await client.status(submitted.id)).state == "accepted"
         await submitted.cancel()
-        assert (await client.health()).broker is False
+        health = await client.health()
+        assert health.broker is False
+        assert "no connection to the broker at 127.0.0.1:1" in health.broker_trouble
 
 
 async def test_without_the_store_it_answers_that_it_waits(tmp_path: Path) -> None:
@@ -426,6 +430,86 @@ async def test_without_the_store_it_answers_that_it_waits(tmp_path: Path) -> Non
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
         assert "not reached its database yet" in answer.json()["problems"][0]
         assert (await raw.get("/health")).status_code == 503
+
+
+# ── more than it takes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def take_up(store: Store) -> int:
+    """Do what a scheduler does with accepted runs."""
+
+    def write(tx: Transaction) -> int:
+        rows = [run for run, _ in tx.runs.accepted(range(16), 100)]
+        for row in rows:
+            row.state = "running"
+        tx.write(Changes(runs=rows))
+        return len(rows)
+
+    return await store.transact(write)
+
+
+async def test_beyond_the_backlog_submissions_are_refused_with_when_to_come_again(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path, backlog=3)
+    async with running(settings) as client, raw_client(settings) as raw:
+        for number in range(3):
+            await client.submit(WORKFLOW, key=f"k{number}", owner="ada")
+        answer = await raw.post("/runs", json={"workflow": WORKFLOW})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+        assert "3 accepted runs wait for a scheduler" in answer.json()["problems"][0]
+        async with AsyncClient(settings.listen_url, patience_s=1) as hasty:
+            with pytest.raises(Overloaded, match="WARRENER_BACKLOG"):
+                await hasty.submit(WORKFLOW, owner="ada")
+        assert len((await client.runs()).runs) == 3
+
+
+async def test_a_script_that_submits_in_a_loop_slows_down_to_what_is_taken_up(tmp_path: Path, store: Store) -> None:
+    settings = settings_at(tmp_path, backlog=5)
+    told: list[float] = []
+    async with (
+        running(settings),
+        AsyncClient(settings.listen_url, on_busy=lambda _, pause_s: told.append(pause_s)) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+
+        async def schedule_when_full() -> None:
+            while not told:
+                await asyncio.sleep(0.01)
+            while await take_up(store):
+                await asyncio.sleep(1)
+
+        tasks.create_task(schedule_when_full())
+        runs = [await client.submit(WORKFLOW, key=f"k{number}", owner="ada") for number in range(7)]
+    assert len({run.id for run in runs}) == 7
+    assert told
+    assert 5 <= told[0] <= 7.5
+
+
+@pytest.mark.usefixtures("client")
+async def test_what_is_one_too_many_at_a_time_is_refused_and_all_are_accepted_in_the_end(settings: Settings) -> None:
+    busy = 0
+
+    def count(_error: Overloaded, _pause_s: float) -> None:
+        nonlocal busy
+        busy += 1
+
+    async with AsyncExitStack() as clients:
+        # A client has 100 connections; the gateway takes 64 submissions at a time.
+        two = [await clients.enter_async_context(AsyncClient(settings.listen_url, on_busy=count)) for _ in range(2)]
+        async with asyncio.timeout(60):
+            runs = await asyncio.gather(*(two[n % 2].submit(WORKFLOW, key=f"k{n}", owner="ada") for n in range(400)))
+    assert len({run.id for run in runs}) == 400
+    assert busy
+
+
+@pytest.mark.usefixtures("client")
+async def test_a_body_that_does_not_arrive_is_given_up(settings: Settings) -> None:
+    with mock.patch("warrener_services.gateway.guard.BODY_TIMEOUT_S", 0.2):
+        reader, writer = await asyncio.open_unix_connection(settings.listen_url.removeprefix("unix:"))
+        writer.write(b"POST /runs HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\n{")
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408")
+        writer.close()
 
 
 # ── the guard and the socket ────────────────────────────────────────────────────────────────────────────────────

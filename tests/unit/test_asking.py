@@ -16,6 +16,7 @@ from warrener.errors import (
     GatewayUnavailable,
     InvalidWorkflow,
     NotFound,
+    Overloaded,
     Refused,
     WarrenerError,
 )
@@ -103,3 +104,35 @@ def test_both_clients_have_the_same_methods(sync: type, on_loop: type) -> None:
         return {name: list(inspect.signature(method).parameters) for name, method in methods.items()}
 
     assert public(sync) == public(on_loop)
+
+
+# ── a gateway that takes no more for now ────────────────────────────────────────────────────────────────────────
+
+
+def too_many(retry_after: str | None) -> httpx.Response:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return httpx.Response(429, json={"problems": ["hands full"]}, headers=headers)
+
+
+@pytest.mark.parametrize(("given", "expected_s"), [("7", 7.0), (None, 2.0), ("Sat, 21 Nov 2026 13:00:00 GMT", 2.0)])
+def test_a_429_says_when_to_come_again(given: str | None, expected_s: float) -> None:
+    with pytest.raises(Overloaded, match="hands full") as caught:
+        asking.check(too_many(given), AT)
+    assert caught.value.retry_after_s == expected_s
+
+
+def test_what_was_refused_for_now_is_repeated_ever_more_slowly_and_never_too_early() -> None:
+    for ask in (Ask("GET", "/runs"), Ask("POST", "/parked/1/replay", safe=False)):
+        tries = asking.Tries(ask, patience_s=1000)
+        pauses = [tries.pause_s(Overloaded("full", retry_after_s=2)) for _ in range(12)]
+        assert all(pause is not None and 2 <= pause <= 45 for pause in pauses)
+        assert pauses[-1] >= 30
+
+
+def test_clients_that_were_refused_together_do_not_come_again_together() -> None:
+    error = Overloaded("full", retry_after_s=2)
+    assert len({asking.Tries(Ask("GET", "/runs"), patience_s=100).pause_s(error) for _ in range(50)}) > 40
+
+
+def test_patience_ends() -> None:
+    assert asking.Tries(Ask("GET", "/runs"), patience_s=1).pause_s(Overloaded("full", retry_after_s=2)) is None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from warrener.errors import Overloaded
     from warrener.messages import Json
     from warrener.workflows import Definition
 
@@ -72,7 +73,7 @@ def submit_definition(
     from .screen import say, say_aside
     from .watching import watch_run
 
-    with Client() as client:
+    with Client(on_busy=_say_busy) as client:
         run = client.submit(definition.definition, values, key=key, owner=owner, priority=priority)
         if not watch:
             say(f"{run.id}" if run.new else f"{run.id} (this key was submitted before: it is the same run)")
@@ -80,3 +81,10 @@ def submit_definition(
                 say_aside(f"See how it goes: warrener status {run.id} --watch")
             return
         raise typer.Exit(watch_run(client, run.id))
+
+
+def _say_busy(error: Overloaded, pause_s: float) -> None:
+    from .screen import say_aside
+
+    say_aside(f"warrener: {error}")
+    say_aside(f"Waiting {pause_s:.0f} s, then trying again; Ctrl-C gives up, and nothing was submitted.")

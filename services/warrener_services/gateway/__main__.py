@@ -13,6 +13,7 @@ from warrener.runtime.serve import serve_program
 from warrener.settings import Settings
 from warrener.stores import open_store
 
+from .backlog import Backlog
 from .desk import Desk
 from .listening import listening
 from .service import serve
@@ -26,7 +27,7 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
         store = open_store(settings.store_url)
         link = broker or open_broker(settings.broker, name=name)
         try:
-            desk = Desk(store, link, SystemClock(), rng, name)
+            desk = Desk(store, link, SystemClock(), rng, name, backlog=Backlog(settings.backlog))
             await serve(desk, sock, token=settings.token, shards=settings.shards, stop_timeout=settings.stop_timeout)
         finally:
             if link is not broker:

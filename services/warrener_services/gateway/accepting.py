@@ -22,8 +22,10 @@ _LOOKS = 3
 
 
 async def accept(desk: Desk, asked: Submission) -> Submitted:
-    """Accept runs, all or none; returns after the commit. Raises InvalidWorkflow with every problem."""
+    """Accept runs, all or none; returns after the commit. Raises InvalidWorkflow with every problem, Overloaded."""
     now, shards = desk.clock.now(), desk.known_shards()
+    runs = 1 if asked.runs is None else len(asked.runs)
+    await desk.backlog.add(runs, now, lambda most: desk.read(lambda tx: tx.runs.count_accepted(most)))
     definition, rows = await asyncio.to_thread(_check, desk, asked, now, shards)
     submitted = await _commit(desk, definition, rows, now)
     new = {row.shard for row, run in zip(rows, submitted.runs, strict=True) if run.new}

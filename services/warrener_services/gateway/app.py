@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, cast
@@ -13,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from warrener.errors import Conflict, InvalidWorkflow, NotFound, Refused, Unavailable, WarrenerError
+from warrener.errors import Conflict, InvalidWorkflow, NotFound, Overloaded, Refused, Unavailable, WarrenerError
 from warrener.problems import join, meant
 from warrener.views import Submission
 
@@ -28,7 +29,8 @@ _DESCRIPTION = """\
 Submit workflows, look at their runs, and steer them.
 
 Accepted means committed: the answer 202 comes after the transaction, and repeating a submission with the same owner
-and key gives the same run. On TCP every request carries `Authorization: Bearer <token>`; only `GET /health` does not.
+and key gives the same run. An answer 429 means that nothing was done: repeat it after `Retry-After`. On TCP
+every request carries `Authorization: Bearer <token>`; only `GET /health` does not.
 """
 _RETRY_AFTER_S = "2"
 
@@ -42,9 +44,13 @@ class Problems(BaseModel):
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problems, "description": "There is no such thing."},
     409: {"model": Problems, "description": "Its state does not allow this."},
+    429: {"model": Problems, "description": "More than is taken now; nothing was done. Repeat after `Retry-After`."},
     422: {"model": Problems, "description": "The input is wrong; every problem is named."},
     503: {"model": Problems, "description": "The store or the broker is away; repeat after `Retry-After`."},
 }
+
+
+_STATUS: Mapping[type[Exception], int] = {NotFound: 404, Conflict: 409}
 
 
 def make_app(desk: Desk, *, token: str) -> App:
@@ -76,12 +82,10 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
     match error:
         case InvalidWorkflow():
             return _answer(422, error.problems)
-        case NotFound():
-            return _answer(404, [str(error)])
-        case Conflict():
-            return _answer(409, [str(error)])
         case Refused():
-            return _answer(422, [str(error)])
+            return _answer(_STATUS.get(type(error), 422), [str(error)])
+        case Overloaded():
+            return _answer(429, [str(error)], {"Retry-After": str(math.ceil(error.retry_after_s))})
         case Unavailable():
             return _answer(503, [str(error)], {"Retry-After": _RETRY_AFTER_S})
         case _:

@@ -16,9 +16,11 @@ from warrener.errors import BrokerUnavailable, StoreUnavailable
 from warrener.ids import new_token
 from warrener.messages import Wake, encode
 from warrener.runtime.parts import migrated
+from warrener.settings import Settings
 from warrener.store import Store, Transaction
 from warrener.topology import CONTROL
 
+from .backlog import Backlog
 from .roll import Roll
 from .watching import Watch
 
@@ -39,6 +41,7 @@ class Desk:
     name: str
     roll: Roll = field(default_factory=Roll)
     watch: Watch = field(default_factory=Watch)
+    backlog: Backlog = field(default_factory=lambda: Backlog(Settings.model_fields["backlog"].default))
     shards: int | None = None
     """How many shards the deployment has; known when the store is there."""
     _to_wake: set[int] = field(default_factory=set)

@@ -1,14 +1,20 @@
-"""What stands before every route: the token, the limit of a body, and headers that browsers heed.
+"""What stands before every route: the token, the room that there is, the limit of a body, headers that browsers heed.
 
 One guard denies by default. Exactly `GET /health` is exempt; a prefix or an ending would exempt more than was meant.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from warrener.errors import Overloaded
+
+from .room import Room
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -17,6 +23,7 @@ Send = Callable[[Event], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 1024 * 1024
+BODY_TIMEOUT_S = 30.0
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -28,13 +35,15 @@ _TOO_LARGE = (
     f"the body is larger than {MAX_BODY_BYTES // 1024} KiB; submit in smaller batches, and stage data instead of"
     " sending it along"
 )
+_TOO_SLOW = f"the body did not arrive within {BODY_TIMEOUT_S:g} s; nothing was done"
 
 
 class Guard:
     """Lets through what carries the token; without a token, whoever may open the socket."""
 
-    def __init__(self, app: App, *, token: str) -> None:
+    def __init__(self, app: App, *, token: str, room: Room | None = None) -> None:
         self._app = app
+        self._room = room or Room()
         self._expected = f"Bearer {token}".encode() if token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +53,25 @@ class Guard:
         if not self._may(scope):
             await _refuse(answer, 401, _NO_TOKEN, (b"www-authenticate", b"Bearer"))
             return
-        body = await _read(scope, receive)
+        size_bytes = _size(scope)
+        if size_bytes > MAX_BODY_BYTES:
+            await _refuse(answer, 413, _TOO_LARGE, (b"connection", b"close"))
+            return
+        submission = scope["path"] == "/runs" and scope["method"] == "POST"
+        try:
+            with self._room.held_for(submission=submission, size_bytes=size_bytes):
+                await self._take(scope, receive, answer)
+        except Overloaded as error:
+            retry_after = str(math.ceil(error.retry_after_s)).encode()
+            await _refuse(answer, 429, str(error), (b"retry-after", retry_after))
+
+    async def _take(self, scope: Scope, receive: Receive, answer: Send) -> None:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _read(scope, receive)
+        except TimeoutError:
+            await _refuse(answer, 408, _TOO_SLOW, (b"connection", b"close"))
+            return
         if body is None:
             await _refuse(answer, 413, _TOO_LARGE, (b"connection", b"close"))
             return
@@ -57,14 +84,19 @@ class Guard:
         return len(given) == 1 and hmac.compare_digest(given[0], self._expected)
 
 
-async def _read(scope: Scope, receive: Receive) -> bytes | None:
-    """Read a body whole, chunked or not; None when it is too large."""
+def _size(scope: Scope) -> int:
+    """Return how large the body says it is; one that does not say may be as large as any."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
-    if b"transfer-encoding" not in headers and length == b"0":
+    if b"transfer-encoding" in headers or not length.isdigit():
+        return MAX_BODY_BYTES
+    return int(length)
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes | None:
+    """Read a body whole, chunked or not; None when it is too large."""
+    if not _size(scope):
         return b""
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return None
     body = bytearray()
     more = True
     while more:

@@ -19,6 +19,7 @@ from warrener.topology import CONTROL, control, events
 
 from .app import make_app
 from .desk import Desk
+from .room import MAX_CONNECTIONS
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ def _config(desk: Desk, token: str, stop_timeout: timedelta) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=30,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=max(1, int(stop_timeout.total_seconds() / 2)),
     )
 

@@ -8,8 +8,11 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 
+from warrener.broker import Message
 from warrener.errors import Unavailable
-from warrener.messages import Json
+from warrener.ids import new_token
+from warrener.messages import Json, RollCall, encode
+from warrener.topology import CONTROL
 from warrener.views import Health, WorkerView
 from warrener.workflow_schema import json_schema
 from warrener_services.gateway.desk import Desk
@@ -30,9 +33,9 @@ async def workers(desk: TheDesk) -> Sequence[WorkerView]:
 @router.get("/health", summary="Tell whether submissions are taken", responses={503: {"model": Health}})
 async def health(desk: TheDesk, response: Response) -> Health:
     """Needs no token. 200: the store is there. Without the broker, work is accepted and starts later."""
-    store, broker = await asyncio.gather(_store_there(desk), _broker_there(desk))
+    store, trouble = await asyncio.gather(_store_there(desk), _broker_trouble(desk))
     response.status_code = 200 if store else 503
-    return Health(store=store, broker=broker, version=version("warrener"))
+    return Health(store=store, broker=not trouble, broker_trouble=trouble, version=version("warrener"))
 
 
 @router.get("/schema", summary="Get the JSON schema of workflows")
@@ -50,9 +53,15 @@ async def _store_there(desk: Desk) -> bool:
     return True
 
 
-async def _broker_there(desk: Desk) -> bool:
+async def _broker_trouble(desk: Desk) -> str:
+    """Return what is wrong with the broker; it tells of its alarms only whoever publishes, so this does."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            return await desk.broker.ready()
-    except (Unavailable, TimeoutError):
-        return False
+            if not desk.broker.trouble():
+                await desk.broker.publish(
+                    Message(CONTROL, "probe", RollCall.KIND, encode(RollCall()), new_token(desk.rng),
+                            durable=False, mandatory=False)
+                )  # fmt: skip
+    except (Unavailable, TimeoutError) as error:
+        return desk.broker.trouble() or str(error) or "the broker does not answer in time"
+    return desk.broker.trouble()
