@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
@@ -35,6 +34,7 @@ from warrener.problems import (
     sentences,
     show,
 )
+from warrener.recent import Recent
 from warrener.sections import (
     LITERAL_FIELDS,
     SECTIONS,
@@ -71,6 +71,8 @@ _SHOWN = 20
 """How many tasks of a circle are named."""
 _CACHED_TEXT = 256 * 1024
 """Definitions with at most so many characters of JSON are kept parsed; submissions repeat their workflow."""
+_KEPT_TEXT = 4 * 1024 * 1024
+"""Of all of them together, in characters; parsed, they take ten to twenty times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +193,8 @@ class Definition:
         return dict(zip(RUN_FIELDS, (run.id, moment, run.owner, self.name), strict=True))
 
 
-@lru_cache(maxsize=128)
-def _parse_again(text: str) -> Definition:
-    return Definition._parse(text, dotted)  # noqa: SLF001 - the cached half of Definition.parse
-
-
-@lru_cache(maxsize=256)
-def _read_again(text: str) -> Definition:
-    return Definition.parse(json.loads(text))
+_parse_again = Recent(lambda text: Definition._parse(text, dotted), characters=_KEPT_TEXT)  # noqa: SLF001
+_read_again = Recent(lambda text: Definition.parse(json.loads(text)), characters=_KEPT_TEXT)
 
 
 def _digest(definition: dict[str, Json]) -> str:

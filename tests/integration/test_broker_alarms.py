@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from fleet.rabbitmq import RabbitMQNode
+from fleet.stack import Fleet
+from warrener.async_client import AsyncClient, AsyncRun
 from warrener.broker import Message, Subscription
 from warrener.brokers.rabbitmq import RabbitMQ
-from warrener.errors import BrokerBlocked
+from warrener.errors import BrokerBlocked, GatewayUnavailable
 from warrener.topology import ORDERS, orders
 
 pytestmark = pytest.mark.rabbitmq
 
 JOBS = orders("job")
+WORKFLOW = {
+    "workflow": "w",
+    "params": {"code": 0},
+    "tasks": {"t": {"job": {"shell": "exit $CODE", "env": {"CODE": "{{ params.code }}"}}}},
+}
 MEMORY = ("set_vm_memory_high_watermark", "0.00001", "0.4")
 DISK = ("set_disk_free_limit", "1000GB", "50MB")
 _numbers = itertools.count()
@@ -128,3 +136,36 @@ async def test_a_program_can_connect_and_stop_during_an_alarm(
             await broker.publish(order("a"))
         async with asyncio.timeout(8):
             await broker.close()
+
+
+# ── a whole fleet ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+async def test_a_fleet_outlives_an_alarm_and_loses_nothing(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, database="sqlite", settings={"WARRENER_ORDER_TIMEOUT": "5s"})
+    await asyncio.to_thread(fleet.__enter__)
+    try:
+        fleet.start("scheduler", "gateway", "job_submission")
+        async with asyncio.timeout(60), AsyncClient(f"unix:{fleet.state}/gateway.sock", token="") as client:
+            first = await _when_up(client)
+            await first.wait(30)
+            async with alarm(fleet.rabbitmq):
+                during = [await client.submit(WORKFLOW, {"code": number % 2}) for number in range(10)]
+                health = await client.health()
+                assert (health.store, health.broker) == (True, False)
+                assert "is blocked: memory alarm (low on memory)" in health.broker_trouble
+                assert (await during[0].status()).state != "succeeded"
+            ends = [(await run.wait(30)).state for run in during]
+            assert ends == ["succeeded", "failed"] * 5
+            assert (await client.health()).broker
+        assert "the broker is blocked" in fleet.log_of("scheduler")
+    finally:
+        await asyncio.to_thread(fleet.__exit__, None, None, None)
+
+
+async def _when_up(client: AsyncClient) -> AsyncRun:
+    while True:
+        with suppress(GatewayUnavailable):
+            return await client.submit(WORKFLOW)
+        await asyncio.sleep(0.1)

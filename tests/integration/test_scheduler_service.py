@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -40,9 +40,9 @@ from warrener.messages import (
 )  # fmt: skip
 from warrener.runs import RunState
 from warrener.signing import HEADER, ClaimKey, Keys, OrderSigner, SubmitKey
-from warrener.store import RunFilter, Store
+from warrener.store import Changes, RunFilter, Store
 from warrener.stores import open_store
-from warrener_services.scheduler import engine, retiring
+from warrener_services.scheduler import emitter, engine, retiring, service
 from warrener_services.scheduler.history import SHORTEST_S
 from warrener_services.scheduler.retiring import Keeping
 from warrener_services.scheduler.service import SchedulerService
@@ -141,6 +141,10 @@ class World:
                     body = decode(delivery.kind, delivery.body, Accepted)
                     runs.update({result.key: str(result.run) for result in body.results})
         return runs
+
+    async def known(self, keys: Sequence[str]) -> int:
+        """Count the keys that have a run."""
+        return len(await self.store.read(lambda tx: tx.runs.known([("me", key) for key in keys])))
 
     async def ordered(self, run: str) -> Any:
         """Wait for the order of a run, and return it."""
@@ -369,3 +373,45 @@ async def test_what_was_learned_of_run_times_is_kept_when_a_scheduler_stops(worl
         await world.work("one")
         assert await world.store.read(lambda tx: tx.run_times.of("w", 10)) == {}
     assert await world.store.read(lambda tx: tx.run_times.of("w", 10)) == {"a": SHORTEST_S}
+
+
+async def test_a_large_outbox_is_sent_a_part_at_a_time_and_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (engine, service):
+        monkeypatch.setattr(module, "UNSENT_AT_ONCE", 10)
+    left = [
+        (number % SHARDS, Message(topology.EVENTS, "runs", Events.KIND, b'{"events": []}', f"left-{number}"))
+        for number in range(35)
+    ]
+    await world.store.transact(lambda tx: tx.write(Changes(posted=left)))
+    async with world.scheduler():
+        sent: set[str] = set()
+        async with asyncio.timeout(WITHIN_S):
+            while len(sent) < len(left):
+                deliveries = await world.events.take(100)
+                await world.events.settle(deliveries)
+                sent |= {delivery.message_id for delivery in deliveries} & {message.message_id for _, message in left}
+        await world.work("a")
+
+
+async def test_a_broker_that_takes_nothing_for_a_while_stops_the_ticks_and_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emitter, "MAX_UNSENT", 1)
+    broker = Cuttable(world.connect(), BrokerUnavailable, "publish")
+    async with world.scheduler(broker=broker):
+        await world.work("before")
+        broker.cut = True
+        await world.submit("during")
+        async with asyncio.timeout(WITHIN_S):
+            await broker.felt.wait()
+        keys = [f"k{number}" for number in range(40)]
+        for key in keys:
+            await world.submit(key)
+        await asyncio.sleep(0.5)  # time enough to tick, which it must not
+        assert await world.known(keys) == 0
+        broker.cut = False
+        async with asyncio.timeout(WITHIN_S):
+            while await world.known(keys) < len(keys):
+                await asyncio.sleep(0.05)
+        await world.submit("after")
+        await world.accepted("after")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from warrener.messages import Heartbeat, Kind, Members, MemberSeen
-from warrener_services.scheduler.fleet import SILENT, Fleet
+from warrener_services.scheduler.fleet import FORGOTTEN, SILENT, Fleet
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=1)
@@ -79,3 +79,10 @@ def test_a_worker_without_a_member_is_never_lost_by_gossip(fleet: Fleet) -> None
     fleet.hear(beat(member=None), NOW)
     fleet.gossip(seen("failed"), NOW)
     assert fleet.lost() == set()
+
+
+def test_a_worker_long_silent_is_not_remembered(fleet: Fleet) -> None:
+    fleet.hear(beat("c"), NOW + FORGOTTEN)
+    fleet.forget(NOW + FORGOTTEN)
+    assert fleet.get("w") is None
+    assert fleet.get("c") is not None

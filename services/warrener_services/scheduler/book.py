@@ -22,8 +22,13 @@ from .history import History
 from .peers import Peers
 from .window import Window
 
+_TIDY_EVERY = timedelta(minutes=1)
+
 MAX_RUNS = 2_000
 """How many runs are kept at hand."""
+
+MAX_DEFINED = 10_000
+"""Of how many definitions it is remembered that the store has them."""
 
 
 @dataclass(slots=True)
@@ -75,6 +80,7 @@ class Book:
     defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself
     ticked_at: datetime | None = None
+    tidied_at: datetime | None = None
 
     def owns(self, shard: int) -> bool:
         return shard in self.epochs
@@ -109,6 +115,8 @@ class Book:
             self.lanes[row.lane].in_flight -= row.weight
             if row.worker is not None:
                 self.used[row.worker] -= row.weight
+                if not self.used[row.worker]:
+                    del self.used[row.worker]
 
     def forget(self, ref: TaskRef) -> None:
         """Drop what was known of an attempt that is over."""
@@ -127,6 +135,18 @@ class Book:
         """Look no later than this."""
         if moment is not None and (self.look_at is None or moment < self.look_at):
             self.look_at = moment
+
+    def tidy(self, now: datetime) -> None:
+        """Forget, now and then, idle lanes and workers long silent: names come and go."""
+        if self.tidied_at is not None and now - self.tidied_at < _TIDY_EVERY:
+            return
+        self.tidied_at = now
+        self.fleet.forget(now)
+        self.windows = {lane: window for lane, window in self.windows.items() if not window.spent}
+        idle = [lane for lane, load in self.lanes.items() if not load.in_flight and lane not in self.windows]
+        for lane in idle:
+            if not self.fleet.of_lane(lane, now):  # whose rate and mean are worth keeping
+                del self.lanes[lane]
 
     def learn(self, now: datetime) -> None:
         """Fold completions into the lanes' rates, at most every ten milliseconds."""

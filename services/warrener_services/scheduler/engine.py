@@ -48,6 +48,8 @@ LOOK_EVERY = timedelta(seconds=1)
 
 LIFTED_A_LOOK = 2_000
 """How many tasks age lifts at a look. More: a tick that takes longer; fewer: a long line is lifted late."""
+UNSENT_AT_ONCE = 500
+"""How many messages of the outbox are read at a time."""
 
 _LIMIT = 500
 _DUE = 100
@@ -85,7 +87,7 @@ class Engine:
         self.book = Book()
 
     def load(self, tx: Transaction, epochs: Mapping[int, int], now: datetime) -> list[Message]:
-        """Read the book anew for these shards; return what stands in the outbox.
+        """Read the book anew for these shards; return what stands in the outbox, up to `UNSENT_AT_ONCE`.
 
         Every running attempt gets one lease before it can be swept, and every order its time anew: their holders may
         have heard nothing for a while, and their reports may lie in our queue.
@@ -108,7 +110,7 @@ class Engine:
                 self.book.leases[row.ref] = now + self._rules.order_timeout
         for lane in tx.tasks.ready_lanes(epochs):
             self.book.windows[lane] = Window(spilled=True)
-        return list(tx.mail.unsent(epochs, 100_000))
+        return list(tx.mail.unsent(epochs, UNSENT_AT_ONCE))
 
     def recall(self, tx: Transaction, now: datetime) -> tuple[None, Changes]:
         """Place every order anew that nobody has claimed: the broker that carried them is gone with all its queues."""
@@ -138,6 +140,7 @@ class Engine:
         follow(tick)
         tick.close_runs()
         self.book.learn(now)
+        self.book.tidy(now)
         release(tick)
         tell(tick)
         tick.sent = sent

@@ -11,6 +11,9 @@ from warrener.messages import Heartbeat, Kind, Members
 SILENT = timedelta(seconds=35)
 """A worker that has said nothing for this long gets no orders."""
 
+FORGOTTEN = timedelta(minutes=10)
+"""A worker that has said nothing for this long is not remembered."""
+
 
 @dataclass(slots=True)
 class Worker:
@@ -34,6 +37,10 @@ class Fleet:
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._failed_at: dict[str, datetime] = {}
+
+    def forget(self, now: datetime) -> None:
+        """Forget who has been silent for long; names come and go, with containers for example."""
+        self._workers = {name: worker for name, worker in self._workers.items() if now - worker.seen_at < FORGOTTEN}
 
     def hear(self, beat: Heartbeat, now: datetime) -> None:
         """Take a heartbeat in; a leaving worker is forgotten."""

@@ -6,6 +6,7 @@ Every handler is idempotent: the same message again, late, or out of order chang
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -103,7 +104,7 @@ def _grant(tick: Tick, row: TaskRow, message: Claims) -> None:
     if Kind(row.kind) in SITE_BOUND and row.run not in tick.book.sites:
         run = tick.run(row.run)
         if run is not None:
-            run.site = tick.book.sites[row.run] = message.site
+            run.site = tick.book.sites[row.run] = sys.intern(message.site)  # few, and of many runs
 
 
 def on_reports(tick: Tick, message: Reports) -> None:

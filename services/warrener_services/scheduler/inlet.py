@@ -15,6 +15,8 @@ from typing import NamedTuple
 from warrener.broker import Delivery, Subscription
 
 _AT_ONCE = 1_000
+_BYTES_AT_ONCE = 8 * 1024 * 1024
+"""What is read takes many times the memory of its text."""
 _SHORT_S = 0.01
 _MOST = 64
 
@@ -47,8 +49,13 @@ class Inlet:
             self._news.set()
 
     def pick(self, limit: int) -> list[Delivery]:
-        """Return what comes first; it must be settled when it was handled."""
-        return [heapq.heappop(self._waiting).delivery for _ in range(min(limit, len(self._waiting)))]
+        """Return what comes first, fewer of large ones; it must be settled when it was handled."""
+        picked: list[Delivery] = []
+        size_bytes = 0
+        while self._waiting and len(picked) < limit and size_bytes < _BYTES_AT_ONCE:
+            picked.append(heapq.heappop(self._waiting).delivery)
+            size_bytes += len(picked[-1].body)
+        return picked
 
     async def settle(self, deliveries: Iterable[Delivery]) -> None:
         await self._subscription.settle(deliveries)

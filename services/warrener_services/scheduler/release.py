@@ -93,7 +93,7 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
     """Return the workers with what they hold, for us and for other schedulers."""
     elsewhere = tick.book.peers.used(tick.now)
     for worker in workers:
-        used = tick.book.used[worker.name] + elsewhere.get(worker.name, 0)
+        used = tick.book.used.get(worker.name, 0) + elsewhere.get(worker.name, 0)
         yield Place(worker.name, worker.site, worker.slots, used)
 
 

@@ -86,8 +86,10 @@ class Rounds:
                 self._news.clear()
                 while self._under_way and self._under_way[0].task.done():
                     await self._finish(self._under_way.popleft())
-                if len(self._under_way) < _OVERLAP and not until.is_set():
-                    await self._begin()
+                if len(self._under_way) < _OVERLAP:
+                    await self._emitter.room(until)
+                    if not until.is_set():
+                        await self._begin()
         finally:
             for one in self._under_way:
                 one.task.cancel()

@@ -26,7 +26,7 @@ from warrener.topology import CONTROL, PARKED_QUEUE, SUBMISSIONS, control, repor
 from .crash_points import crash_point
 from .demand import listen
 from .emitter import Emitter
-from .engine import Engine
+from .engine import UNSENT_AT_ONCE, Engine
 from .inlet import Inlet
 from .ownership import Ownership
 from .retiring import FOR_EVER, Keeping, Retiring
@@ -122,9 +122,10 @@ class SchedulerService:
         try:
             async with asyncio.timeout(None) as patience, asyncio.TaskGroup() as tasks:
                 emitter = Emitter(self._broker, tasks)
-                unsent = await self._load()
+                left = await self._load()
                 await self._recall()
                 crash_point("scheduler.loaded")
+                unsent = await self._send_left(left, emitter)
                 emitter.emit([_to_be_claimed(message) for message in unsent], [self._roll_call()])
                 log.info("scheduling", shards=len(self._ownership.epochs), unsent=len(unsent))
                 rounds = Rounds(
@@ -177,6 +178,25 @@ class SchedulerService:
             return self._engine.load(tx, epochs, now)
 
         return await self._store.transact(load)
+
+    async def _send_left(self, unsent: Sequence[Message], emitter: Emitter) -> Sequence[Message]:
+        """Send what an earlier life left in the outbox, a part at a time, and return the last part."""
+        while len(unsent) == UNSENT_AT_ONCE:
+            emitter.emit([_to_be_claimed(message) for message in unsent], [])
+            await emitter.idle(self._moving)
+            if self._moving.is_set():
+                return []  # the others send what is left
+            unsent = await self._next_unsent(emitter.take_confirmed(at_once=True))
+        return unsent
+
+    async def _next_unsent(self, sent: Sequence[str]) -> Sequence[Message]:
+        epochs = dict(self._ownership.epochs)
+
+        def work(tx: Transaction) -> Sequence[Message]:
+            tx.write(Changes(sent=sent))
+            return tx.mail.unsent(epochs, UNSENT_AT_ONCE)
+
+        return await self._store.transact(work)
 
     async def _recall(self) -> None:
         """Place anew, once in this life, what an earlier life had sent by a broker that is no more."""

@@ -36,7 +36,7 @@ from warrener.store import (
     Transaction,
 )
 
-from .book import Book
+from .book import MAX_DEFINED, Book
 from .outgoing import Outgoing
 from .policies import policy_of
 
@@ -165,6 +165,8 @@ class Tick:
         """Keep the definition that a new run has, unless the store is known to have it."""
         if definition.digest not in self.book.defined:
             self._definitions[definition.digest] = definition
+            if len(self.book.defined) >= MAX_DEFINED:
+                self.book.defined.clear()  # the store is asked to keep them once more, which changes nothing
             self.book.defined.add(definition.digest)
 
     def add_run(self, run: RunRow) -> None:

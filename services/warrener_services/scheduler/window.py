@@ -46,6 +46,11 @@ class Window:
         return ref in self._rows
 
     @property
+    def spent(self) -> bool:
+        """Whether no task of the lane is ready, here or in the store."""
+        return not self._rows and not self._spilled
+
+    @property
     def low(self) -> bool:
         """Whether the store should be asked for more, or anew."""
         return self._stale or (self._spilled and len(self._rows) <= self._capacity // 4)
