@@ -11,6 +11,7 @@ from warrener.ids import RunId
 from warrener.messages import RunRequest
 
 from .facebook import facebook
+from .flood import flood
 from .places import Place, calls
 from .ramp import ramp
 from .schedulers import schedulers
@@ -99,7 +100,7 @@ async def fan(place: Place, tasks: int) -> dict[str, float]:
 
 Measure = Callable[[Place, int], Awaitable[Mapping[str, object]]]
 MEASURES: dict[str, Measure] = {measure.__name__: measure for measure in (throughput, latency, chain, fan, schedulers)}
-MEASURES |= {"urgent": urgent, "waiting": waiting}
+MEASURES |= {"urgent": urgent, "waiting": waiting, "flood": flood}
 
 Timed = Callable[[Place, int, float], Awaitable[Mapping[str, object]]]
 TIMED: dict[str, Timed] = {"facebook": facebook, "ramp": ramp}

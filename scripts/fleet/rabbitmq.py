@@ -39,6 +39,11 @@ class RabbitMQNode:
     def url(self) -> str:
         return f"amqp://{USER}:{PASSWORD}@{HOST}:{self.port}/"
 
+    @property
+    def pid(self) -> int:
+        """The wrapper that was started; the server is its child."""
+        return self._running().pid
+
     def start(self) -> None:
         server = find_program("rabbitmq-server", package="rabbitmq-server", places=_PLACES)
         epmd = find_program("epmd", package="erlang-base")

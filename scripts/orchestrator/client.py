@@ -10,14 +10,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from warrener.broker import Broker, Delivery, Message, Queue, Subscription
-from warrener.errors import BrokerUnavailable
+from warrener.errors import BrokerUnavailable, QueueFull
 from warrener.ids import RunId, new_token
 from warrener.messages import Acceptance, Accepted, CancelRuns, Event, Events, RunRequest, Submit, decode, encode
 from warrener.signing import HEADER, SubmitKey
 from warrener.topology import REPORTS, SUBMISSIONS, events
 
 REPLY_S = 5.0
-"""How long to wait for a reply before the same requests are sent again: repeating them is harmless."""
+"""How long to wait for a reply before the same requests are sent again: repeating them is harmless.
+
+Each time twice as long, for behind a long queue the repetitions would only make it longer.
+"""
+_LONGEST_REPLY_S = 60.0
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
 
 
 class Orchestrator:
@@ -30,6 +36,8 @@ class Orchestrator:
         self._subscriptions: list[Subscription] = []
         self._listening: asyncio.Task[None] | None = None
         self.heard: asyncio.Queue[Event] = asyncio.Queue()
+        self.refused = 0
+        """How often the queue of submissions was full; each time this client slowed down."""
 
     async def __aenter__(self) -> Self:
         await self._broker.declare([SUBMISSIONS])
@@ -50,20 +58,31 @@ class Orchestrator:
             await subscription.close()
 
     async def submit(self, workflow: dict[str, Any], requests: Sequence[RunRequest]) -> list[Acceptance]:
-        """Submit runs of a workflow; returns when they are committed, however long that takes."""
+        """Submit runs of a workflow; returns when they are committed, however long that takes.
+
+        A full queue, or a broker that is blocked, makes it try again, more slowly each time.
+        """
         body = encode(Submit(owner=self._owner, workflow=workflow, runs=list(requests)))
+        reply_s, pause_s = REPLY_S, _FIRST_PAUSE_S
         while True:
             reply: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
             correlation = new_token(self._rng)
             self._replies[correlation] = reply
             try:
                 await self._send(Submit.KIND, body, correlation)
-                async with asyncio.timeout(REPLY_S):
+                async with asyncio.timeout(reply_s):
                     return (await reply).results
-            except (BrokerUnavailable, TimeoutError):
-                await asyncio.sleep(0.2)
+            except QueueFull:
+                self.refused += 1
+            except BrokerUnavailable:
+                pass
+            except TimeoutError:
+                reply_s = min(2 * reply_s, _LONGEST_REPLY_S)
+                continue
             finally:
                 del self._replies[correlation]
+            await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.5))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def cancel(self, runs: Sequence[RunId]) -> None:
         """Ask for runs to be cancelled; it is done when their events say so."""

@@ -11,7 +11,7 @@ from typing import Protocol
 from orchestrator.client import Orchestrator
 from warrener.async_client import AsyncClient
 from warrener.brokers import open_broker
-from warrener.errors import BrokerUnavailable, Conflict, GatewayUnavailable
+from warrener.errors import BrokerUnavailable, Conflict, GatewayUnavailable, Overloaded
 from warrener.ids import RunId
 from warrener.messages import RunRequest
 from warrener.settings import Settings
@@ -61,7 +61,7 @@ class ByGateway:
     async def submit(self, workflow: Definition, run: RunRequest) -> RunId:
         asked = RunAsked(key=run.key, params=run.params, priority=run.priority)
         while True:
-            with suppress(GatewayUnavailable):
+            with suppress(GatewayUnavailable, Overloaded):
                 (found,) = await self._client.submit_many(workflow, [asked], owner=self._owner)
                 return RunId(found.id)
             await asyncio.sleep(_AGAIN_S)

@@ -22,6 +22,8 @@ from warrener.worker.work import Bundle, Work, finish
 MAX_REPORTS = 200
 MAX_BATCH_BYTES = 512 * 1024
 MAX_UNDER_WAY = 2
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""While so much of reports waits to be confirmed, no more orders are taken; those that were taken are done."""
 
 
 class DirectReports:
@@ -44,6 +46,10 @@ class DirectReports:
         self._waiting: dict[int, list[Work]] = {}
         self._senders = 0
         self._starting = False
+        self._bytes = 0
+        self.room = asyncio.Event()
+        """Set while more orders may be taken, as far as their reports are concerned."""
+        self.room.set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -51,12 +57,21 @@ class DirectReports:
         """Take a call that has ended; its report goes where its bundle says."""
         home = work.bundles[0].home if work.bundles else shard_of(work.order.run)
         self._waiting.setdefault(home, []).append(work)
+        self._count(work, 1)
         self._idle.clear()
         self._start_sender()
 
     async def drain(self) -> None:
         """Wait until every report is confirmed."""
         await self._idle.wait()
+
+    def _count(self, work: Work, sign: int) -> None:
+        assert work.ending is not None
+        self._bytes += sign * work.ending.bytes
+        if self._bytes < MAX_WAITING_BYTES:
+            self.room.set()
+        else:
+            self.room.clear()
 
     def _start_sender(self) -> None:
         """Have what waits sent in the next turn of the loop, with what else comes in this one."""
@@ -101,6 +116,7 @@ class DirectReports:
         bundles: list[Bundle] = []
         for work in batch:
             bundles += work.bundles
+            self._count(work, -1)
             self._settled(work)
         await finish(bundles)
 

@@ -118,6 +118,7 @@ class Intake:
         while True:
             await self._flowing.wait()
             await self._wait_for_room()
+            await performing.room_for_reports()
             limit = _TAKE_CALLS if self._who.kind is Kind.CALL else max(1, self._slots.free)
             deliveries = await subscription.take(limit)
             if self._reasons:

@@ -98,6 +98,10 @@ class Performing:
             self._asked[item.ref] = None
             self._start(self._run_claimed(item))
 
+    async def room_for_reports(self) -> None:
+        """Wait while so many reports of direct calls cannot leave that no more calls should begin."""
+        await self._direct.room.wait()
+
     async def recover(self) -> bool:
         """Take back what an earlier life of this worker left running, or ended unreported; tell whether it could."""
         try:

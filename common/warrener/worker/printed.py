@@ -20,11 +20,16 @@ Stream = Literal["stdout", "stderr"]
 MAX_PRINTED = 1024 * 1024
 """Characters kept of one attempt, both streams together."""
 
+MAX_WAITING = 16 * 1024 * 1024
+"""Characters of all attempts that wait to be sent: with the broker away or blocked, more is dropped."""
+
 _EVERY_S = 0.5
 _CHUNK = 16 * 1024
 _CHUNKS_PER_MESSAGE = 8
 _CHUNKS_PER_ROUND = 64
 _DROPPED = f"\n[the rest was dropped: an attempt may print {MAX_PRINTED:,} characters; write more to a file]\n"
+
+_DROPPED_WAITING = "\n[the rest was dropped: nothing could be sent, and too much waited]\n"
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +48,7 @@ class Printer:
         self._who = who
         self._post = post
         self._printed: dict[int, _Printed] = {}
+        self._waiting = 0
         self._some = asyncio.Event()
 
     def connect(self, work: Work) -> None:
@@ -59,7 +65,11 @@ class Printer:
         if len(text) > room:
             printed.full = True
             text = text[:room] + _DROPPED
+        elif self._waiting + len(text) > MAX_WAITING:
+            printed.full = True
+            text = _DROPPED_WAITING
         printed.total += len(text)
+        self._waiting += len(text)
         printed.pending[stream].append(text)
         self._some.set()
 
@@ -103,6 +113,7 @@ class Printer:
                     )
                 )  # fmt: skip
                 printed.offsets[stream] += len(piece)
+                self._waiting -= len(piece)
             printed.pending[stream] = [text] if text else []
             if text:
                 self._some.set()
@@ -112,6 +123,7 @@ class Printer:
         waits_for_claim = printed.work.asking and not printed.work.claimed
         pending = any(printed.pending.values())
         if printed.work.over and not waits_for_claim and not (pending and printed.work.claimed):
+            self._waiting -= sum(len(piece) for pieces in printed.pending.values() for piece in pieces)
             del self._printed[id(printed.work)]
         elif pending:
             self._some.set()

@@ -173,11 +173,15 @@ class FolderSpool:
     def _write(self, entry: Spooled) -> None:
         draft = self._folder / f".{_name(entry.ref)}.draft"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(entry.model_dump_json(exclude_defaults=True).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._folder / _name(entry.ref))
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(entry.model_dump_json(exclude_defaults=True).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._folder / _name(entry.ref))
+        except OSError:
+            draft.unlink(missing_ok=True)  # on a full disk, half a draft would take what room is left
+            raise
 
     def _drop(self, refs: Iterable[AttemptRef]) -> None:
         # Not synced: a report that comes back after a power cut is sent again, and answered again.
