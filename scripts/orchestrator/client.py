@@ -84,6 +84,11 @@ class Orchestrator:
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    async def throw(self, workflow: dict[str, Any], requests: Sequence[RunRequest]) -> None:
+        """Publish a submission and wait for no answer, as a rude client does; raises QueueFull."""
+        body = encode(Submit(owner=self._owner, workflow=workflow, runs=list(requests)))
+        await self._send(Submit.KIND, body, None)
+
     async def cancel(self, runs: Sequence[RunId]) -> None:
         """Ask for runs to be cancelled; it is done when their events say so."""
         await self._send(CancelRuns.KIND, encode(CancelRuns(owner=self._owner, runs=list(runs))), None)
