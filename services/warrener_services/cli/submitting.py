@@ -73,7 +73,7 @@ def submit_definition(
     from .screen import say, say_aside
     from .watching import watch_run
 
-    with Client(on_busy=_say_busy) as client:
+    with Client(on_busy=_Busy()) as client:
         run = client.submit(definition.definition, values, key=key, owner=owner, priority=priority)
         if not watch:
             say(f"{run.id}" if run.new else f"{run.id} (this key was submitted before: it is the same run)")
@@ -83,8 +83,18 @@ def submit_definition(
         raise typer.Exit(watch_run(client, run.id))
 
 
-def _say_busy(error: Overloaded, pause_s: float) -> None:
-    from .screen import say_aside
+class _Busy:
+    """Says once why the gateway takes no more, and each time how long it is waited."""
 
-    say_aside(f"warrener: {error}")
-    say_aside(f"Waiting {pause_s:.0f} s, then trying again; Ctrl-C gives up, and nothing was submitted.")
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, error: Overloaded, pause_s: float) -> None:
+        from .screen import say_aside
+
+        if self._said:
+            say_aside(f"Still so; waiting {pause_s:.0f} s.")
+            return
+        self._said = True
+        say_aside(f"warrener: {error}")
+        say_aside(f"Waiting {pause_s:.0f} s, then trying again; Ctrl-C gives up, and nothing was submitted.")
