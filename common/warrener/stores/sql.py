@@ -181,6 +181,7 @@ _KEYED = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "join_collapse_limit": "1",  # tables are joined in the order in which a statement names them
 }
 """What PostgreSQL must know of a scheduler's statements: each goes for its rows by an index, however many rows it
 brings, and however many the statistics say that there are."""
