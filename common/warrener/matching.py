@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-AHEAD = timedelta(milliseconds=50)
+AHEAD = timedelta(milliseconds=200)
 """How much work lies in a queue beyond what the free slots take."""
 
-MAX_BUNDLE = 20
+MAX_BUNDLE = 50
 """How many light orders one message carries at most: more gains little and delays the urgent."""
 
 LONG = timedelta(milliseconds=50)

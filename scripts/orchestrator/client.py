@@ -69,7 +69,7 @@ class Orchestrator:
             correlation = new_token(self._rng)
             self._replies[correlation] = reply
             try:
-                await self._send(Submit.KIND, body, correlation)
+                await self._send(Submit.KIND, body, correlation, _priority(requests))
                 async with asyncio.timeout(reply_s):
                     return (await reply).results
             except QueueFull:
@@ -87,13 +87,13 @@ class Orchestrator:
     async def throw(self, workflow: dict[str, Any], requests: Sequence[RunRequest]) -> None:
         """Publish a submission and wait for no answer, as a rude client does; raises QueueFull."""
         body = encode(Submit(owner=self._owner, workflow=workflow, runs=list(requests)))
-        await self._send(Submit.KIND, body, None)
+        await self._send(Submit.KIND, body, None, _priority(requests))
 
     async def cancel(self, runs: Sequence[RunId]) -> None:
         """Ask for runs to be cancelled; it is done when their events say so."""
         await self._send(CancelRuns.KIND, encode(CancelRuns(owner=self._owner, runs=list(runs))), None)
 
-    async def _send(self, kind: str, body: bytes, correlation: str | None) -> None:
+    async def _send(self, kind: str, body: bytes, correlation: str | None, priority: int = 4) -> None:
         await self._broker.publish(
             Message(
                 exchange=REPORTS,
@@ -101,6 +101,7 @@ class Orchestrator:
                 kind=kind,
                 body=body,
                 message_id=new_token(self._rng),
+                priority=priority,
                 reply_to=f"replies.{self._me}",
                 correlation_id=correlation,
                 headers={HEADER: self._key.sign(body)},
@@ -128,3 +129,8 @@ class Orchestrator:
         for event in decode(delivery.kind, delivery.body, Events).events:
             if event.owner == self._owner:
                 self.heard.put_nowait(event)
+
+
+def _priority(requests: Sequence[RunRequest]) -> int:
+    """Return the priority of a submission: that of its most urgent run."""
+    return max(4 if request.priority is None else request.priority for request in requests)

@@ -1,4 +1,4 @@
-"""Slots, and the orders that wait for them, first come first served."""
+"""Slots, and the orders that wait for them: the more urgent first, else first come first served."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from warrener.broker import MAX_PRIORITY
 from warrener.messages import Order
 from warrener.worker.work import Bundle, Waiting
 
@@ -19,29 +20,29 @@ class Slots:
         """Below zero when an earlier life, with more slots, left more than fits."""
         self.room = asyncio.Event()
         """Set while another order could start at once."""
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: dict[int, deque[Waiting]] = {priority: deque() for priority in range(MAX_PRIORITY, -1, -1)}
         self._wanted = 0
         """Slots that the waiting need together."""
         self.note_room()
 
     def offer(self, bundle: Bundle, orders: Iterable[Order]) -> None:
         for order in orders:
-            self._waiting.append(Waiting(order, bundle, order.ref))
+            self._waiting[order.priority].append(Waiting(order, bundle, order.ref))
             self._wanted += self._need(order)
         self.note_room()
 
     def next(self, known: Callable[[Waiting], bool], *, direct_only: bool = False) -> Waiting | None:
         """Take the next order that fits, and its slots; those that `known` has dealt with are passed over."""
-        while self._waiting:
-            item = self._waiting[0]
+        while (line := next(filter(None, self._waiting.values()), None)) is not None:
+            item = line[0]
             need = self._need(item.order)
             if item.bundle.returned or known(item):
-                self._waiting.popleft()
+                line.popleft()
                 self._wanted -= need
                 continue
             if need > self.free or (direct_only and not is_direct(item)):
                 break
-            self._waiting.popleft()
+            line.popleft()
             self._wanted -= need
             self.take(item.order)
             item.bundle.begun = True
@@ -51,18 +52,20 @@ class Slots:
 
     def take_back(self) -> list[Bundle]:
         """Give up what waits, but for the rest of a direct bundle that has begun: given back, it might run twice."""
-        kept = [item for item in self._waiting if item.bundle.direct and item.bundle.begun]
-        bundles = {
-            id(item.bundle): item.bundle for item in self._waiting if not (item.bundle.direct and item.bundle.begun)
-        }
-        self._waiting = deque(kept)
-        self._wanted = sum(self._need(item.order) for item in kept)
+        bundles: dict[int, Bundle] = {}
+        self._wanted = 0
+        for priority, line in self._waiting.items():
+            kept = deque(item for item in line if item.bundle.direct and item.bundle.begun)
+            bundles |= {id(item.bundle): item.bundle for item in line if not (item.bundle.direct and item.bundle.begun)}
+            self._waiting[priority] = kept
+            self._wanted += sum(self._need(item.order) for item in kept)
         self.note_room()
         return list(bundles.values())
 
     def close(self) -> None:
         """Let nothing start any more."""
-        self._waiting.clear()
+        for line in self._waiting.values():
+            line.clear()
         self._wanted = 0
 
     def take(self, order: Order) -> None:

@@ -12,13 +12,18 @@ import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from warrener.broker import Delivery, Subscription
+from warrener.broker import MAX_PRIORITY, Delivery, Subscription
 
 _AT_ONCE = 1_000
 _BYTES_AT_ONCE = 8 * 1024 * 1024
 """What is read takes many times the memory of its text."""
-_SHORT_S = 0.01
+_SHORT_S = 0.04
 _MOST = 64
+_URGENT_S = 0.5
+_BRIEF = 1
+
+A_ROUND = 200
+"""How many messages a round takes at most, besides submissions: a bound for the length of a transaction."""
 
 
 class _Waiting(NamedTuple):
@@ -62,14 +67,33 @@ class Inlet:
 
 
 class Pace:
-    """How many submissions a tick takes: doubled while ticks stay short, halved when one was long."""
+    """How much a round takes.
+
+    Long rounds are cheap for each of their messages, and an urgent submission waits for those under way. So rounds grow
+    while nothing is urgent: the number of submissions is doubled while rounds stay short, and halved when one was long.
+    For a while after an urgent submission they are as brief as can be.
+    """
 
     def __init__(self) -> None:
-        self.limit = 1
+        self._submissions = 1
+        self._brief_until_s = 0.0
 
-    def learn(self, *, taken: int, seconds: float) -> None:
-        """Adapt to a tick that took so many submissions and lasted so long."""
+    def messages(self, now_s: float) -> int:
+        """Return how many messages a round takes at most, besides submissions."""
+        return _BRIEF if now_s < self._brief_until_s else A_ROUND
+
+    def submissions(self, now_s: float) -> int:
+        """Return how many submissions a round takes at most."""
+        return 1 if now_s < self._brief_until_s else self._submissions
+
+    def took(self, submissions: Iterable[Delivery], now_s: float) -> None:
+        """See what a round took, whether it was urgent."""
+        if any(delivery.priority == MAX_PRIORITY for delivery in submissions):
+            self._brief_until_s = now_s + _URGENT_S
+
+    def learn(self, *, submissions: int, seconds: float) -> None:
+        """Adapt to a round that took so many submissions and lasted so long."""
         if seconds > 2 * _SHORT_S:
-            self.limit = max(1, self.limit // 2)
-        elif seconds < _SHORT_S and taken >= self.limit:
-            self.limit = min(_MOST, 2 * self.limit)
+            self._submissions = max(1, self._submissions // 2)
+        elif seconds < _SHORT_S and submissions >= self._submissions:
+            self._submissions = min(_MOST, 2 * self._submissions)

@@ -30,9 +30,6 @@ from .inlet import Inlet, Pace
 
 log = structlog.get_logger(__name__)
 
-A_ROUND = 200
-"""How many messages one round takes at most, besides submissions: a bound for the length of a transaction."""
-
 _OVERLAP = 2
 _STRIKES = 3
 
@@ -101,7 +98,10 @@ class Rounds:
 
     async def _begin(self) -> None:
         """Begin a round, if there is something to do; return when its tick is done."""
-        arrived, submissions = self._reported.pick(A_ROUND), self._submitted.pick(self._pace.limit)
+        now_s = asyncio.get_running_loop().time()
+        submissions = self._submitted.pick(self._pace.submissions(now_s))
+        self._pace.took(submissions, now_s)
+        arrived = self._reported.pick(self._pace.messages(now_s))
         if not arrived and not submissions and (self._under_way or self._until_look_s() > 0):
             return
         if self._reported or self._submitted:
@@ -119,7 +119,7 @@ class Rounds:
     async def _go(self, arrived: list[Delivery], submissions: list[Delivery], thought: asyncio.Event) -> None:
         begun_s = asyncio.get_running_loop().time()
         await self._tick([*arrived, *submissions], thought)
-        self._pace.learn(taken=len(submissions), seconds=asyncio.get_running_loop().time() - begun_s)
+        self._pace.learn(submissions=len(submissions), seconds=asyncio.get_running_loop().time() - begun_s)
         await self._settle(arrived, submissions)
 
     async def _settle(self, arrived: list[Delivery], submissions: list[Delivery]) -> None:
