@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 AHEAD = timedelta(milliseconds=200)
-"""How much work lies in a queue beyond what the free slots take."""
+"""How much work lies in a queue beyond what the free slots take: more than the way there and back takes under load."""
+
+SOON = timedelta(milliseconds=50)
+"""A slot that will be free within this counts as free: that is how long an order may be on its way."""
 
 MAX_BUNDLE = 50
 """How many light orders one message carries at most: more gains little and delays the urgent."""
 
 LONG = timedelta(milliseconds=50)
 """What is expected to take this long travels alone, and waits at the scheduler until a slot is free, or should be
-within `AHEAD`. Calls of which nothing is expected travel alone as well where calls take longer on average."""
+so `SOON`. Calls of which nothing is expected travel alone as well where calls take longer on average."""
 
 _MEMORY_S = 0.5
 
@@ -77,12 +80,13 @@ def smooth_rate(rate: float, completed: int, elapsed_s: float) -> float:
 def bundle_size(*, orders: int, workers: int, mean: timedelta) -> int:
     """Return how many light orders of one lane travel in a message.
 
-    One at idle; as the backlog grows every worker gets two messages' worth, up to `MAX_BUNDLE`. Long calls never are
-    bundled: the last of a bundle would wait for the others.
+    One at idle; as the backlog grows every worker gets two messages' worth, up to `MAX_BUNDLE`, and not more work than
+    fits into `SOON`: the last of a bundle waits for the others. Long calls never are bundled.
     """
     if mean > LONG:
         return 1
-    return max(1, min(MAX_BUNDLE, orders // max(1, 2 * workers)))
+    short = MAX_BUNDLE if not mean else int(min(SOON / mean, MAX_BUNDLE))
+    return max(1, min(short, orders // max(1, 2 * workers)))
 
 
 def choose(places: Iterable[Place], *, weight: int, site: str | None) -> Place | None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warrener.matching import AHEAD, LONG, MAX_BUNDLE, Place, bundle_size, choose, credit, shares, smooth_rate
+from warrener.matching import AHEAD, LONG, MAX_BUNDLE, SOON, Place, bundle_size, choose, credit, shares, smooth_rate
 
 NUMBERS = st.integers(0, 10_000)
 RATES = st.floats(0, 1e6, allow_nan=False)
@@ -97,6 +97,7 @@ def test_a_bundle_is_never_empty_and_never_large(orders: int, workers: int, mean
         assert size == 1
     elif size > 1:
         assert orders // size >= 2 * max(workers, 1) - 1  # every worker has something to do
+        assert size * timedelta(seconds=mean_s) <= SOON
 
 
 def test_at_idle_an_order_travels_alone() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Container
 from datetime import datetime, timedelta
 
 from warrener.ids import TaskRef
-from warrener.matching import AHEAD
+from warrener.matching import SOON
 
 _SPARE = 1_000
 
@@ -30,11 +30,11 @@ class Endings:
             heapq.heapify(self._later)
 
     def soon(self, now: datetime, in_flight: Container[TaskRef]) -> int:
-        """Return how many tasks should end within `AHEAD`, or should just have ended."""
-        while self._later and self._later[0][0] <= now + AHEAD:
+        """Return how many tasks should end within `SOON`, or should just have ended."""
+        while self._later and self._later[0][0] <= now + SOON:
             at, task = heapq.heappop(self._later)
             self._soon[task] = at
-        self._soon = {task: at for task, at in self._soon.items() if at >= now - AHEAD and task in in_flight}
+        self._soon = {task: at for task, at in self._soon.items() if at >= now - SOON and task in in_flight}
         return len(self._soon)
 
 
