@@ -26,7 +26,7 @@ from warrener.runtime.crash import CRASH_POINTS
 from warrener.topology import ORDERS
 
 RUNS = 12
-CRASH_WITHIN_S, END_WITHIN_S = 20.0, 40.0
+CRASH_WITHIN_S, END_WITHIN_S = 45.0, 40.0
 SEED = int(os.environ.get("WARRENER_TEST_SEED") or SystemRandom().randrange(10**6))
 FIRST_PASS_ONLY = ("scheduler.taken", "scheduler.loaded", "scheduler.leaving", "worker.parked")
 
