@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warrener.ids import RunId, TaskRef
-from warrener.matching import AHEAD
+from warrener.matching import SOON
 from warrener_services.scheduler.endings import Endings, expected_end
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ def test_it_counts_what_is_in_flight_and_should_end_about_now(
     for step in steps:
         now += timedelta(seconds=step)
         ends = {ref(n): expected_end(NOW, lasts) for n, lasts in enumerate(seconds)}
-        about = [task for task in in_flight if now - AHEAD <= ends[task] <= now + AHEAD]
+        about = [task for task in in_flight if now - SOON <= ends[task] <= now + SOON]
         assert endings.soon(now, in_flight) == len(about)
 
 

@@ -153,7 +153,7 @@ def test_what_is_expected_to_be_long_travels_alone(desk: Desk) -> None:
     desk.submit({f"t{n}": call(expect="50ms" if n < 40 else "49ms") for n in range(100)})
     sizes = {name: len(names) for _, names, _ in desk.routes for name in names}
     assert {sizes[f"t{n}"] for n in range(40)} == {1}
-    assert {sizes[f"t{n}"] for n in range(40, 100)} == {20}
+    assert {sizes[f"t{n}"] for n in range(40, 100)} == {30}
 
 
 def test_what_was_seen_to_be_long_travels_alone(desk: Desk) -> None:
