@@ -118,6 +118,8 @@ class Rounds:
 
     async def _go(self, arrived: list[Delivery], submissions: list[Delivery], thought: asyncio.Event) -> None:
         begun_s = asyncio.get_running_loop().time()
+        if any(one.task.done() and not _went_well(one.task) for one in self._under_way):
+            raise Undone("the round before it failed after this one was begun")  # the book is ahead of the store
         await self._tick([*arrived, *submissions], thought)
         self._pace.learn(submissions=len(submissions), seconds=asyncio.get_running_loop().time() - begun_s)
         await self._settle(arrived, submissions)
@@ -206,6 +208,10 @@ class Rounds:
                 return
         now = self._clock.now()
         await self._store.apply(lambda _: self._engine.park(delivery, reason, now))
+
+
+def _went_well(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 def _on_a_loop() -> bool:
