@@ -20,7 +20,7 @@ import structlog
 
 from warrener.broker import Delivery
 from warrener.clock import Clock
-from warrener.errors import Fenced, StoreUnavailable, Unavailable
+from warrener.errors import Fenced, StoreUnavailable, Unavailable, Undone
 from warrener.store import Changes, Store, Transaction
 
 from .crash_points import crash_point
