@@ -151,3 +151,20 @@ class TaskFailed(WarrenerError):
         self.cause = cause
         self.exit_code = exit_code
         super().__init__(message)
+
+
+def plain_words(text: str) -> str:
+    """Return what the operating system's words for a connection that failed mean; other text stays as it is."""
+    for theirs, ours in _PLAIN:
+        if theirs in text:
+            return ours
+    return text
+
+
+_PLAIN = (
+    ("Connect call failed", "connection refused: nothing listens there"),
+    ("Connection refused", "connection refused: nothing listens there"),
+    ("Name or service not known", "there is no host of this name"),
+    ("Temporary failure in name resolution", "this host's name service does not answer"),
+    ("No route to host", "no route to that host: is it up, and on this network?"),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,10 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from warrener.errors import BrokerUnavailable
+from warrener.errors import BrokerUnavailable, plain_words
+
+# The library writes a line for each try of an outage; ours is one per outage.
+logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 
 FAILURES = (AMQPError, ChannelInvalidStateError, OSError, EOFError, TimeoutError)
 """What the library raises when the broker, the connection or a channel is not as it should be."""
@@ -51,7 +55,7 @@ def explain(error: BaseException) -> str:
         return "the broker refused the virtual host (missing, or not this user's); check WARRENER_BROKER"
     if isinstance(error, asyncio.CancelledError):
         return "the connection was lost"
-    return _text(error)
+    return plain_words(_text(error))
 
 
 def _text(error: BaseException) -> str:

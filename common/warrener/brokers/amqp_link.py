@@ -8,7 +8,6 @@ looks healthy. Here the rule is plain: whatever breaks, drop the whole connectio
 from __future__ import annotations
 
 import asyncio
-import logging
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,8 +29,6 @@ _CLOSE_TIMEOUT_S = 5.0
 
 log = structlog.get_logger(__name__)
 
-# It writes a line for each try of an outage; ours is one per outage.
-logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
 read_wrong_words()
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from warrener.errors import GossipUnavailable, Refused, WarrenerError
+from warrener.errors import GossipUnavailable, Refused, WarrenerError, plain_words
 from warrener.gossip import Change, Member, Status
 from warrener.serfrpc import (
     CommandRejected,
@@ -72,8 +72,11 @@ class SerfGossip:
                     yield change
 
     async def own_name(self) -> str | None:
-        stats = await self._command(SerfClient.stats)
-        return stats.get("agent", {}).get("name")
+        return (await self.stats()).get("agent", {}).get("name")
+
+    async def stats(self) -> dict[str, dict[str, str]]:
+        """Return the agent's own figures, by section; raises GossipUnavailable."""
+        return await self._command(SerfClient.stats)
 
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         values = {name: value for name, value in tags.items() if value is not None}
@@ -157,7 +160,12 @@ class SerfGossip:
         except CommandRejected as error:
             raise refusal(str(error)) from error
         except SerfError as error:
-            raise GossipUnavailable(str(error)) from error
+            raise GossipUnavailable(_plain(error)) from error
+
+
+def _plain(error: SerfError) -> str:
+    subject, colon, reason = str(error).partition(": ")
+    return f"{subject}{colon}{plain_words(reason)}"
 
 
 def _change(event: Event) -> Change | None:

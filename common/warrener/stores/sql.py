@@ -27,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
+from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable, plain_words
 from warrener.store import (
     Changes,
     Deployment,
@@ -109,6 +109,10 @@ class SqlStore:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(lambda connection: work(_transaction(connection)), "read")
 
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Run a function on the bare connection, without writing; tables may be missing or newer."""
+        return await self._run(work, "read")
+
     async def close(self) -> None:
         await self._database.close()
 
@@ -144,8 +148,8 @@ class PostgreSQL:
     """PostgreSQL through asyncpg."""
 
     def __init__(self, url: str, *, connections: int = 4) -> None:
+        self.where = f"the database {make_url(url).render_as_string(hide_password=True)}"
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
-        self.where = f"the database {parsed.render_as_string(hide_password=True)}"
         self._engine = _postgresql_engine(parsed, connections, {})
         self._applying = _postgresql_engine(parsed, 2, _KEYED, isolation_level="AUTOCOMMIT")
         self._reading = asyncio.Lock()
@@ -357,4 +361,4 @@ def _refused(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return str(cause).strip().splitlines()[0][:300] if str(cause).strip() else type(cause).__name__
+    return plain_words(str(cause).strip().splitlines()[0][:300]) if str(cause).strip() else type(cause).__name__

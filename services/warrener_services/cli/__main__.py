@@ -15,6 +15,7 @@ import typer
 from warrener.errors import Refused, WarrenerError
 
 from . import archive, importing, logs, parked, programs, runs, submitting, validating
+from .doctor import command as doctor
 
 _EPILOG = """\
 [bold]A first run, in two terminals[/bold]
@@ -58,7 +59,7 @@ def _top(
     pass
 
 
-for _part in (submitting, runs, logs, validating, importing, programs, parked, archive):
+for _part in (submitting, runs, logs, validating, importing, programs, parked, archive, doctor):
     _part.register(app)
 
 

@@ -6,17 +6,48 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+
+from warrener.errors import Refused
 
 _LOCK = 0x57617272656E6572 >> 2
 """PostgreSQL's advisory lock of migrations: two programs that start at the same time take turns."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the tables to this version, within the connection's transaction."""
+    """Bring the tables to this version, within the connection's transaction; raises Refused if they are newer."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config = _config()
+    newest, known = _of_this_version(config)
+    at = current(connection)
+    if at is not None and at not in known:
+        raise Refused(
+            f"a newer version of Warrener has brought the database to migration {at}, and this one knows those up to "
+            f"{newest}: upgrade this program"
+        )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def current(connection: Connection) -> str | None:
+    """Return the migration that the tables are at; None where there are none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def of_this_version() -> tuple[str, frozenset[str]]:
+    """Return the newest migration that this version has, and all of them."""
+    return _of_this_version(_config())
+
+
+def _of_this_version(config: Config) -> tuple[str, frozenset[str]]:
+    script = ScriptDirectory.from_config(config)
+    return script.get_current_head() or "", frozenset(one.revision for one in script.walk_revisions())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config

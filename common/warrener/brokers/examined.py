@@ -1,0 +1,135 @@
+"""A look at a RabbitMQ broker from outside, for whoever wants to know whether it would do; it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aio_pika.connection import make_url
+from aiormq.exceptions import ChannelNotFoundEntity
+from yarl import URL
+
+from warrener.brokers.amqp_alarm import Alarm
+from warrener.brokers.amqp_errors import FAILURES, translated
+from warrener.brokers.amqp_topology import declare_exchanges, open_channel
+from warrener.topology import CONTROL, EXCHANGES
+
+_TIMEOUT_S = 10.0
+_HEARTBEAT_S = 5  # what programs ask for
+_ANSWER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSeen:
+    """A queue as it is now."""
+
+    name: str
+    messages: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSeen:
+    """A broker that lets us in."""
+
+    where: str
+    product: str
+    version: str
+    heartbeat_s: int
+    round_s: float | None
+    """How long a message took there and back; None when it did not come."""
+    missing: Sequence[str]
+    """Exchanges of Warrener that are not there and that this user may not make."""
+    queues: Mapping[str, QueueSeen | None]
+    alarm: str
+    """What keeps it from taking messages; empty if nothing does."""
+
+
+async def examine(url: str, queues: Iterable[str]) -> BrokerSeen:
+    """Look at a broker and some of its queues; raises BrokerUnavailable, which says why it is of no use."""
+    asked = URL(url)
+    where = f"{asked.host}:{asked.port or (5671 if asked.scheme == 'amqps' else 5672)}"
+    connection = aio_pika.Connection(make_url(asked.update_query(heartbeat=str(_HEARTBEAT_S), name="warrener doctor")))
+    alarm = Alarm(where)
+    try:
+        with translated(f"no connection to the broker at {where}"):
+            async with asyncio.timeout(_TIMEOUT_S):
+                await connection.connect()
+        alarm.watch(connection)
+        with translated(f"looking at the broker at {where}"):
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await _look(connection, where, queues, alarm)
+    finally:
+        with suppress(*FAILURES):
+            async with asyncio.timeout(_TIMEOUT_S):
+                await connection.close()
+
+
+async def _look(connection: AbstractConnection, where: str, queues: Iterable[str], alarm: Alarm) -> BrokerSeen:
+    assert connection.transport is not None
+    lower = connection.transport.connection
+    told = cast("Mapping[str, object]", getattr(lower, "server_properties", None) or {})
+    tuned = getattr(lower, "connection_tune", None)
+    await declare_exchanges(connection)
+    missing = [name for name in EXCHANGES if not await _is_there(connection, name)]
+    seen = {name: await _queue(connection, name) for name in queues}
+    round_s = None if missing else await _round(connection)
+    return BrokerSeen(
+        where=where,
+        product=_text(told.get("product")) or "a broker",
+        version=_text(told.get("version")),
+        heartbeat_s=int(getattr(tuned, "heartbeat", 0) or 0),
+        round_s=round_s,
+        missing=missing,
+        queues=seen,
+        alarm=alarm.trouble(),
+    )
+
+
+async def _is_there(connection: AbstractConnection, exchange: str) -> bool:
+    channel = await open_channel(connection)
+    try:
+        await channel.exchange_declare(exchange, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
+
+
+async def _queue(connection: AbstractConnection, name: str) -> QueueSeen | None:
+    channel = await open_channel(connection)
+    try:
+        found = await channel.queue_declare(name, passive=True)
+    except ChannelNotFoundEntity:
+        return None
+    await channel.close()
+    return QueueSeen(name, found.message_count or 0, found.consumer_count or 0)
+
+
+async def _round(connection: AbstractConnection) -> float | None:
+    """Send a message through the real exchange to a queue of our own."""
+    channel = await open_channel(connection, confirms=True)
+    queue = await channel.queue_declare("", exclusive=True, auto_delete=True)
+    key = f"doctor.{queue.queue}"
+    await channel.queue_bind(queue.queue or "", CONTROL, key)
+    begun_s = time.monotonic()
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            await channel.basic_publish(
+                b"{}", exchange=CONTROL, routing_key=key, mandatory=True
+            )  # confirmed: it is there
+            came = await channel.basic_get(queue.queue or "", no_ack=True)
+    except TimeoutError:
+        return None
+    await channel.close()
+    return None if came.delivery_tag is None else time.monotonic() - begun_s
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
