@@ -17,7 +17,7 @@ from yarl import URL
 
 from warrener.brokers.amqp_alarm import Alarm
 from warrener.brokers.amqp_errors import FAILURES, translated
-from warrener.brokers.amqp_topology import declare_exchanges, open_channel
+from warrener.brokers.amqp_topology import open_channel
 from warrener.topology import CONTROL, EXCHANGES
 
 _TIMEOUT_S = 10.0
@@ -45,7 +45,7 @@ class BrokerSeen:
     round_s: float | None
     """How long a message took there and back; None when it did not come."""
     missing: Sequence[str]
-    """Exchanges of Warrener that are not there and that this user may not make."""
+    """Exchanges of Warrener that are not there."""
     queues: Mapping[str, QueueSeen | None]
     alarm: str
     """What keeps it from taking messages; empty if nothing does."""
@@ -76,7 +76,6 @@ async def _look(connection: AbstractConnection, where: str, queues: Iterable[str
     lower = connection.transport.connection
     told = cast("Mapping[str, object]", getattr(lower, "server_properties", None) or {})
     tuned = getattr(lower, "connection_tune", None)
-    await declare_exchanges(connection)
     missing = [name for name in EXCHANGES if not await _is_there(connection, name)]
     seen = {name: await _queue(connection, name) for name in queues}
     round_s = None if missing else await _round(connection)

@@ -8,7 +8,7 @@ from warrener.brokers.examined import BrokerSeen, examine
 from warrener.errors import BrokerUnavailable
 from warrener.messages import Kind
 from warrener.settings import Settings
-from warrener.topology import PARKED_QUEUE, SUBMISSIONS, orders
+from warrener.topology import EXCHANGES, PARKED_QUEUE, SUBMISSIONS, orders
 
 from .findings import Finding, fault, unused, warning, well
 
@@ -36,11 +36,15 @@ def judge(seen: BrokerSeen) -> Iterator[Finding]:
     named = f"{seen.product} {seen.version} at {seen.where}"
     if seen.alarm:
         yield fault(_ABOUT, seen.alarm, "free memory or disk on its host, or raise its watermarks")
-    if seen.missing:
+    if len(seen.missing) == len(EXCHANGES):
+        yield well(
+            _ABOUT, f"{named}; empty: the first program whose user may configure ^warrener\\. makes the exchanges"
+        )
+    elif seen.missing:
         yield fault(
             _ABOUT,
-            f"{named}: the exchanges {', '.join(seen.missing)} are not there, and this user may not make them",
-            "start a scheduler first, whose user may, or grant configure on ^warrener\\. (docs/security.md)",
+            f"{named}: the exchanges {', '.join(seen.missing)} are missing",
+            "start a scheduler: its user may make them, others may not (docs/security.md)",
         )
     elif seen.round_s is None:
         yield fault(_ABOUT, f"{named}: a message did not come round", "look into the broker's log; is it blocked?")
