@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from warrener.alerts import Alert, Severity
 from warrener.errors import Cause, InvalidMessage
 from warrener.ids import MAX_SHARDS, AttemptRef, BootId, RunId, TaskRef, WorkerName
 
@@ -402,9 +403,42 @@ class Events(Body):
     events: list[Event] = Field(min_length=1)
 
 
+class AlertNote(Body):
+    """Something that admins should know, or need not worry about any more; from programs without a store.
+
+    To the queue `alerts`, from which the gossip program takes it into the store, once for each message id.
+    """
+
+    KIND = "alert/1"
+    kind: Literal["alert/1"] = "alert/1"
+    alert_kind: NameText
+    subject: str = Field(min_length=1, max_length=1_000)
+    text: str = Field(max_length=4_000)
+    severity: Severity | None = None
+    """Without it: that of the kind."""
+    site: str = Field(default="", max_length=200)
+    owner: str = Field(default="", max_length=200)
+    cause: str = Field(default="", max_length=4_000)
+    look: str = Field(default="", max_length=4_000)
+    excerpt: str = Field(default="", max_length=16_384)
+    over: bool = False
+    at: AwareDatetime
+
+    @classmethod
+    def of(cls, alert: Alert, at: datetime) -> AlertNote:
+        """Write an alert as a message."""
+        return cls(alert_kind=alert.kind, at=at, **{name: getattr(alert, name) for name in _ALERT_FIELDS})
+
+    def alert(self) -> Alert:
+        """Return the alert; its lines are clean and bounded, whoever sent it."""
+        return Alert(kind=self.alert_kind, **{name: getattr(self, name) for name in _ALERT_FIELDS})
+
+
+_ALERT_FIELDS = ("subject", "text", "severity", "site", "owner", "cause", "look", "excerpt", "over")
+
 _ALL: tuple[type[Body], ...] = (
     Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Demand, Members,
-    Events,
+    Events, AlertNote,
 )  # fmt: skip
 KINDS: dict[str, type[Body]] = {body.KIND: body for body in _ALL}
 """Every kind this version reads."""

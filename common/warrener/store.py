@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
 
+from warrener.alerts import Alert
 from warrener.broker import Message
 from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
 from warrener.states import State
@@ -247,6 +248,7 @@ class Changes:
     logs: Sequence[LogPiece] = ()
     strays: Sequence[Stray] = ()
     parked: Sequence[ParkedMessage] = ()
+    alerts: Sequence[tuple[Alert, datetime]] = ()  # raised or over, and when that was seen
 
 
 class Shards(Protocol):

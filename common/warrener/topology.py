@@ -2,6 +2,7 @@
 
 warrener.orders   direct  <kind> | call.<app> | worker.<worker>   → orders.<the same>
 warrener.reports  direct  <shard> | submissions | answers.<worker> → reports.<shard>, submissions, answers.<worker>
+                          | alerts                                → alerts
 warrener.events   topic   runs | tasks                            → whoever binds
 warrener.control  topic   heartbeat | rollcall | wake | demand |   → every scheduler, worker and gossip, each its own
                           member
@@ -34,6 +35,8 @@ SUBMISSIONS = Queue(
 )
 """Bounded: a flood is refused at the door, at once, instead of filling the broker's memory and disk."""
 PARKED_QUEUE = Queue("parked", [(PARKED, "")])
+ALERTS = Queue("alerts", [(REPORTS, "alerts")], max_length=10_000, max_bytes=64 * 1024 * 1024)
+"""Bounded: nobody may fill the broker with alerts. The oldest of more than that are dropped."""
 
 REFUSING: dict[tuple[str, str], Queue] = dict.fromkeys(SUBMISSIONS.bindings, SUBMISSIONS)
 """The queues that refuse what they cannot hold, by exchange and routing key: a broker's refusal names no queue."""

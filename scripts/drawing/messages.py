@@ -47,6 +47,8 @@ _WAYS = (
          (messages.Claims, messages.Reports, messages.Logs), "What workers say to the owner of a shard."),
     _Way("answers", topology.REPORTS, "answers.{worker}", topology.answers("{worker}"), "scheduler",
          (messages.Answers,), "What owners tell one worker."),
+    _Way("alerts", topology.REPORTS, "alerts", topology.ALERTS, "worker", (messages.AlertNote,),
+         "What admins should know, from programs without a store."),
     _Way("heartbeats", topology.CONTROL, "heartbeat", topology.control("{who}", "heartbeat"), "worker",
          (messages.Heartbeat,), "Who is alive, with what room, holding which attempts."),
     _Way("rollcalls", topology.CONTROL, "rollcall", topology.control("{who}", "rollcall"), "scheduler",

@@ -108,6 +108,10 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             )
         )
     },
+    "alert/1": {
+        "alert_kind": NAMES, "subject": TEXTS.filter(bool), "text": TEXTS, "site": TEXTS, "owner": TEXTS,
+        "severity": st.none() | st.sampled_from(["critical", "info"]), "over": st.booleans(), "at": MOMENTS,
+    },
 }  # fmt: skip
 
 

@@ -62,6 +62,7 @@ metadata = MetaData()
 
 IS_READY = text("state = 'ready'")
 IS_IN_FLIGHT = text("state IN ('ordered', 'running', 'unreachable', 'cancelling')")
+HAS_DEADLINE = text("deadline_at < 253370764800000000 AND finished_at IS NULL")  # the number is `NEVER`
 """The conditions of partial indexes. Queries use them word for word: a bound parameter would hide the index."""
 
 AGEING = "(ready_at - CAST(priority + level AS BIGINT) * 600000000)"
@@ -143,6 +144,13 @@ runs = Table(
         postgresql_where=text("finished_at IS NOT NULL"),
     ),
     Index(
+        "runs_open",
+        "accepted_at",
+        "id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
         "runs_sited",
         "shard",
         sqlite_where=text("finished_at IS NULL AND site IS NOT NULL"),
@@ -203,6 +211,12 @@ tasks = Table(
         "due_at",
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index(
+        "tasks_late",
+        "deadline_at",
+        sqlite_where=HAS_DEADLINE,
+        postgresql_where=HAS_DEADLINE,
     ),
     Index(
         "tasks_in_flight",
@@ -322,4 +336,64 @@ parked = Table(
     Column("headers", Text, nullable=False),
     Column("at", Moment, nullable=False),
     UniqueConstraint("message_id", name="parked_message"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("message_id", Text),  # of the `alert/1` that brought it; none where it was written directly
+    Column("episode", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("look", Text, nullable=False),
+    Column("excerpt", Text, nullable=False),
+    Column("over", Boolean, nullable=False),  # this row is the recovery of an earlier one
+    Column("at", Moment, nullable=False),
+    # From here on it is the desk's, which every gossip program runs.
+    Column("sorted_at", Moment),  # when it was given to letters, or found to be told already
+    Column("repeats", Integer, nullable=False, server_default=text("0")),  # raised so often again while open
+    Column("over_at", Moment),
+    Column("over_text", Text),
+    Column("acked_at", Moment),
+    Column("acked_by", Text),
+    Column("note", Text),
+    UniqueConstraint("message_id", name="alerts_message"),
+    Index(
+        "alerts_unsorted",
+        "id",
+        sqlite_where=text("sorted_at IS NULL"),
+        postgresql_where=text("sorted_at IS NULL"),
+    ),
+    Index("alerts_episode", "episode", "id"),
+)
+
+letters = Table(
+    "letters",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("token", Text, nullable=False),  # names it for ever: its Message-ID
+    Column("destination", Text, nullable=False),  # mail:ADDRESS, webhook:NAME
+    Column("fold", Text, nullable=False),  # alerts of one fold and destination share letters
+    Column("content", Text, nullable=False),  # which alerts, and how many of what
+    Column("opened_at", Moment, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("span_s", Double, nullable=False),  # how long what follows is gathered
+    Column("tries", Integer, nullable=False),
+    Column("taken_by", Text),  # who hands it over now
+    Column("ended_at", Moment),
+    Column("outcome", Text),  # sent, refused; or why it waits
+    UniqueConstraint("token", name="letters_token"),
+    Index(
+        "letters_waiting",
+        "due_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("letters_fold", "destination", "fold", "id"),
 )

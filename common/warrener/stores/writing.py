@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Literal
@@ -21,12 +22,14 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
+from warrener.alerts import Alert
 from warrener.broker import Message
 from warrener.errors import Fenced
 from warrener.ids import shard_of
 from warrener.store import Changes, ParkedMessage, TaskChange
 from warrener.stores.tables import (
     Moment,
+    alerts,
     attempts,
     inbox,
     intents,
@@ -119,6 +122,15 @@ def _parked(row: ParkedMessage) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+_ALERT = ("episode", "kind", "subject", "severity", "site", "owner", "text", "cause", "look", "excerpt", "over", "at")
+_alert_fields = attrgetter(*_ALERT[:-1])
+
+
+def _alerted(one: tuple[Alert, datetime]) -> tuple[Any, ...]:
+    alert, at = one
+    return (*_alert_fields(alert), at)
+
+
 def _rows(field: str, table: Table, values: Callable[[Any], tuple[Any, ...]] | None = None, **how: Any) -> _Part:
     """Insert rows; an id that counts up is the database's to give."""
     names = tuple(column.name for column in table.c if column.autoincrement is not True)
@@ -142,6 +154,7 @@ _PARTS = (
     _rows("logs", logs, once=True),
     _rows("strays", strays),
     _rows("parked", parked, _parked, once=True),
+    _Part("alerts", "insert", alerts, _ALERT, _alerted),
 )  # fmt: skip
 _GUARDED = "tasks"
 

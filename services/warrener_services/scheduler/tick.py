@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from warrener.alerts import Alert
 from warrener.errors import Cause
 from warrener.ids import RunId, TaskRef
 from warrener.ordering import aged_level, level_of
@@ -71,6 +72,7 @@ class Tick:
         self.logs: list[LogPiece] = []
         self.strays: list[Stray] = []
         self.parked: list[ParkedMessage] = []
+        self.alerts: list[tuple[Alert, datetime]] = []
         self._definitions: dict[str, Definition] = {}
         self._new_runs: dict[RunId, RunRow] = {}
         self._keys: dict[tuple[str, str], RunRow] = {}
@@ -239,6 +241,12 @@ class Tick:
             self.book.sites.pop(run.id, None)
             self.out.run_event(run)
 
+    # ── admins ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def alert(self, alert: Alert) -> None:
+        """Tell the admins, when this tick is committed; what is open already is only counted once more."""
+        self.alerts.append((alert, self.now))
+
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def owns(self, shard: int) -> bool:
@@ -275,6 +283,7 @@ class Tick:
             logs=self.logs,
             strays=self.strays,
             parked=self.parked,
+            alerts=self.alerts,
         )
 
     def _epochs(self) -> dict[int, int]:
