@@ -22,7 +22,9 @@ from warrener.ids import is_name
 from warrener.retries import PositiveDuration
 
 _PREFIX = "WARRENER_"
-_OTHER_VARIABLES = frozenset(f"{_PREFIX}{name}" for name in ("CRASH_AT", "RUN", "TASK", "ATTEMPT", "OUTPUT", "SEEDS"))
+_OTHER_VARIABLES = frozenset(
+    f"{_PREFIX}{name}" for name in ("CRASH_AT", "RUN", "TASK", "ATTEMPT", "OUTPUT", "SIMULATIONS")
+)
 """Variables of ours that are no settings: for tests, for logs, and what a job finds in its environment."""
 
 
@@ -43,7 +45,23 @@ class Settings(BaseSettings):
     store: str = ""
     """`postgresql://user:password@host:port/database` or `sqlite:///path`; empty: `<state>/warrener.db`."""
     gossip: str = "static://"
-    """`serf://[key@]host:port`: the RPC address of the agent beside this program; `static://`: no gossip."""
+    """`serf://[key@]host:port`: the RPC address of a Serf agent beside this program; `static://`: no gossip.
+
+    `agent:///folder`: the agent that `warrener serve agent` runs on this host; it logs its folder.
+    """
+    agent: str = ""
+    """`address[:port]` (port 7946): run a Serf agent within this program, which gossips there.
+
+    It takes the place of `WARRENER_GOSSIP`. An address of this host, a name of it, or `0.0.0.0`.
+    """
+    agent_advertise: str = ""
+    """`address[:port]` that other hosts reach the agent at, where it differs (NAT, several networks)."""
+    agent_profile: Literal["lan", "wan", "local"] = "lan"
+    """How patient Serf is: `lan` finds a failed host in about 7 s, `wan` in 30 s and more, and gossips less."""
+    seeds: Annotated[tuple[str, ...], NoDecode] = ()
+    """`host[:port]`, separated by commas: members that the agent joins; two or three are enough for any pool."""
+    gossip_key: Path | None = None
+    """The file of the key that encrypts gossip, the same on every host; default `<keys>/gossip.key`."""
     keys: Path | None = None
     """The folder of the deployment's keys; default `<state>/keys`."""
     listen: str = ""
@@ -99,7 +117,7 @@ class Settings(BaseSettings):
     stop_timeout: PositiveDuration = timedelta(seconds=20)
     """How long a program may take to stop after SIGTERM."""
 
-    @field_validator("stage_roots", "stage_hosts", mode="before")
+    @field_validator("stage_roots", "stage_hosts", "seeds", mode="before")
     @classmethod
     def _listed(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
@@ -148,6 +166,14 @@ class Settings(BaseSettings):
     @property
     def keys_folder(self) -> Path:
         return self.keys or self.state / "keys"
+
+    @property
+    def gossip_key_file(self) -> Path:
+        return self.gossip_key or self.keys_folder / "gossip.key"
+
+    @property
+    def agent_folder(self) -> Path:
+        return self.state / "agent"
 
     @property
     def site_folder(self) -> Path:

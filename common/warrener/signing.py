@@ -5,8 +5,9 @@
 * A claim token is the first 128 bits of HMAC-SHA256(claim key, attempt, worker, boot), in hex, never stored: whoever
   owns the shard derives it again. A direct call's order carries the token of (attempt, app).
 
-The keys of a deployment are files of one folder, mode 0600: `submit.key`, `claims.key`, `orders.key`, `orders.pub`.
-A worker host needs `orders.pub` alone, a submitting client `submit.key` alone.
+The keys of a deployment are files of one folder, mode 0600: `submit.key`, `claims.key`, `orders.key`, `orders.pub`,
+and `gossip.key`, which encrypts what Serf's agents say. A worker host needs `orders.pub`, and `gossip.key` if an agent
+runs there, a submitting client `submit.key` alone.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ def make_keys(folder: Path) -> None:
     private = Ed25519PrivateKey.generate()
     _write_new(folder / "submit.key", secrets.token_hex(32).encode())
     _write_new(folder / "claims.key", secrets.token_hex(32).encode())
+    _write_new(folder / "gossip.key", secrets.token_hex(32).encode())
     _write_new(folder / "orders.key", private.private_bytes_raw().hex().encode())
     signer = _signer(folder)
     public = signer._private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)  # noqa: SLF001 - same module
@@ -127,6 +129,11 @@ def read_submit_key(folder: Path) -> SubmitKey:
 def read_verifier(folder: Path) -> OrderVerifier:
     """Read what a worker needs; raises InvalidSettings."""
     return OrderVerifier(Ed25519PublicKey.from_public_bytes(_read_hex(folder / "orders.pub")))
+
+
+def read_gossip_key(path: Path) -> bytes:
+    """Read what a Serf agent needs; raises InvalidSettings."""
+    return _read_secret(path)
 
 
 def _signer(folder: Path) -> OrderSigner:

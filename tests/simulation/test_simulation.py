@@ -14,7 +14,7 @@ import pytest
 
 from simulation.mutations import MUTATIONS
 
-SEEDS = int(os.environ.get("WARRENER_SEEDS", "40"))
+SEEDS = int(os.environ.get("WARRENER_SIMULATIONS", "40"))
 FIRST = int(os.environ.get("WARRENER_FIRST_SEED", "0"))
 ENOUGH = 400
 

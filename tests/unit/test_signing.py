@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_keys_are_for_their_owner_only(folder: Path) -> None:
-    names = {"submit.key", "claims.key", "orders.key", "orders.pub"}
+    names = {"submit.key", "claims.key", "orders.key", "orders.pub", "gossip.key"}
     assert {path.name for path in folder.iterdir()} == names
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.iterdir():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from warrener.errors import InvalidSettings
+from warrener.errors import GossipUnavailable, InvalidSettings
 from warrener.gossip import Gossip
 
 _FORMS = (
     "give serf://[key@]host:port, the RPC address of the Serf agent beside this program "
-    "(special characters of the key as %XX), or static:// for no gossip"
+    "(special characters of the key as %XX), agent:///folder, the folder of `warrener serve agent`, "
+    "or static:// for no gossip"
 )
 
 
@@ -24,12 +26,28 @@ def open_gossip(url: str) -> Gossip:
         from warrener.gossips.static import StaticGossip
 
         return StaticGossip()
+    if parts.scheme == "agent" and not parts.netloc and len(parts.path) > 1:
+        from warrener.gossips.serf import SerfGossip
+
+        folder = Path(parts.path)
+        return SerfGossip.found_by(lambda: _agent_of(folder), folder)
     if parts.scheme == "serf":
         from warrener.gossips.serf import SerfGossip
 
         host, port, key = _agent(parts)
         return SerfGossip(host, port, auth_key=key)
     raise InvalidSettings(f"WARRENER_GOSSIP: no gossip has a URL like this; {_FORMS}")
+
+
+def _agent_of(folder: Path) -> tuple[str, int, str | None]:
+    from warrener.gossips.agent_folder import agent_url
+
+    try:
+        return _agent(urlsplit(agent_url(folder)))
+    except (OSError, ValueError) as error:
+        raise GossipUnavailable(
+            f"there is no Serf agent in {folder} (WARRENER_GOSSIP): start `warrener serve agent` on this host: {error}"
+        ) from error
 
 
 def _agent(parts: SplitResult) -> tuple[str, int, str | None]:

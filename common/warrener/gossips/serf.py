@@ -11,9 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
-
-from pydantic import SecretStr
+from typing import Any, Self, TypeAlias, TypeVar
 
 from warrener.errors import GossipUnavailable, Refused, WarrenerError, plain_words
 from warrener.gossip import Change, Member, Status
@@ -30,6 +28,9 @@ from warrener.serfrpc import (
 
 T = TypeVar("T")
 
+Find: TypeAlias = Callable[[], tuple[str, int, str | None]]
+"""Finds an agent's RPC address and key; raises GossipUnavailable when there is none now."""
+
 _MEMBER_EVENTS = ("member-join", "member-leave", "member-failed", "member-update", "member-reap")
 
 
@@ -45,9 +46,8 @@ class SerfGossip:
         full_every: timedelta = timedelta(seconds=10),
         answer_within: timedelta = timedelta(seconds=5),
     ) -> None:
-        self._host = host
-        self._port = port
-        self._auth_key = SecretStr(auth_key) if auth_key is not None else None
+        self._where = f"{host}:{port}"
+        self._find: Find = lambda: (host, port, auth_key)
         self._full_every_s = full_every.total_seconds()
         self._answer_within = answer_within
         self._commands: SerfClient | None = None
@@ -55,8 +55,15 @@ class SerfGossip:
         self._streaming: set[SerfClient] = set()
         self._closed = False
 
+    @classmethod
+    def found_by(cls, find: Find, where: object) -> Self:
+        """Make one whose agent is looked for at every connection; `where` is for people."""
+        gossip = cls("", 0)
+        gossip._find, gossip._where = find, str(where)
+        return gossip
+
     def __repr__(self) -> str:
-        return f"SerfGossip({self._host!r}, {self._port})"
+        return f"SerfGossip({self._where})"
 
     async def members(self) -> Sequence[Member]:
         return _members(await self._command(SerfClient.members))
@@ -119,12 +126,8 @@ class SerfGossip:
     async def _connect(self) -> SerfClient:
         if self._closed:
             raise GossipUnavailable("this gossip was closed")
-        return await SerfClient.connect(
-            self._host,
-            self._port,
-            auth_key=self._auth_key.get_secret_value() if self._auth_key is not None else None,
-            answer_within=self._answer_within,
-        )
+        host, port, auth_key = self._find()
+        return await SerfClient.connect(host, port, auth_key=auth_key, answer_within=self._answer_within)
 
     @asynccontextmanager
     async def _stream(self) -> AsyncIterator[EventStream]:
@@ -154,7 +157,7 @@ class SerfGossip:
             yield
         except KeyRejected as error:
             raise GossipUnavailable(
-                f"the Serf agent at {self._host}:{self._port} refused the key: {error.reason}; "
+                f"the Serf agent at {self._where} refused the key: {error.reason}; "
                 "put its rpc_auth into WARRENER_GOSSIP, as serf://key@host:port"
             ) from error
         except CommandRejected as error:

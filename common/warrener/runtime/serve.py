@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from warrener.errors import Refused, WarrenerError
+from warrener.gossips.agent import agent_of
 from warrener.runtime.crash import arm_from_environment
 from warrener.runtime.logs import configure_logs
 from warrener.settings import Settings
@@ -33,15 +34,25 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = structlog.get_logger("warrener.serve")
 
 
-def serve_program(run: Callable[[Settings], Awaitable[None]], *, name: str, settings: Settings | None = None) -> int:
-    """Read the settings and run a program of Warrener under them; return the exit code."""
+def serve_program(
+    run: Callable[[Settings], Awaitable[None]],
+    *,
+    name: str,
+    settings: Settings | None = None,
+    prepared: Callable[[Settings], Settings] = lambda settings: settings,
+) -> int:
+    """Read the settings and run a program of Warrener under them, with its own agent if they ask for one.
+
+    Returns the exit code.
+    """
     try:
-        told = settings or Settings.read()
+        told = prepared(settings or Settings.read())
     except WarrenerError as error:
         return _refuse(name, error)
 
     async def main() -> None:
-        await run(told)
+        async with agent_of(told) as given:
+            await run(given)
 
     return serve(main, name=name, stop_timeout=told.stop_timeout, level=told.log)
 

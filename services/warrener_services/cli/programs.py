@@ -20,6 +20,7 @@ class Service(StrEnum):
     JOB_SUBMISSION = "job_submission"
     GOSSIP = "gossip"
     GATEWAY = "gateway"
+    AGENT = "agent"
 
 
 _UP = """\
@@ -45,7 +46,8 @@ _KEYS = """\
 
 Keys that are there stay; WARRENER_KEYS says where the folder is.
 
-Schedulers need all of it, worker hosts only orders.pub, clients that submit by message only submit.key.
+Schedulers need all of it, worker hosts only orders.pub (and gossip.key, with an agent of their own), clients that
+submit by message only submit.key.
 """
 
 
@@ -86,12 +88,14 @@ def serve(
     from warrener.settings import Settings
 
     settings = Settings.read()
-    if settings.broker.startswith("memory:"):
+    if settings.broker.startswith("memory:") and service is not Service.AGENT:
         raise InvalidSettings(
             "WARRENER_BROKER is not set, and programs of a fleet meet at a broker: set it to"
             " amqp://user:password@host/vhost; `warrener up` runs everything in one process without one"
         )
     program = import_module(f"warrener_services.{service}.__main__")
+    if service is Service.AGENT:
+        settings = program.prepared(settings)
     raise typer.Exit(serve_program(program.run, name=f"warrener serve {service}", settings=settings))
 
 
@@ -119,6 +123,7 @@ _KEY_FILES = (
     ("claims.key", "proves who holds an attempt: schedulers"),
     ("orders.key", "signs orders: schedulers"),
     ("orders.pub", "checks orders: every worker host"),
+    ("gossip.key", "encrypts gossip: every host with an agent of `warrener serve agent` or WARRENER_AGENT"),
 )
 
 

@@ -44,12 +44,12 @@ def run_together(app: Sequence[str], *, slots: int | None, state: Path | None, v
 
 def _settings(slots: int | None, state: Path | None) -> Settings:
     """Read the environment, but for what makes it one machine without servers."""
-    given: dict[str, object] = {"broker": BROKER, "gossip": "static://", "store": "", "worker": ""}
+    given: dict[str, object] = {"broker": BROKER, "gossip": "static://", "agent": "", "store": "", "worker": ""}
     if slots is not None:
         given["slots"] = slots
     if state is not None:
         given["state"] = state.absolute()
-    for variable in ("WARRENER_BROKER", "WARRENER_STORE", "WARRENER_GOSSIP"):
+    for variable in ("WARRENER_BROKER", "WARRENER_STORE", "WARRENER_GOSSIP", "WARRENER_AGENT"):
         if os.environ.get(variable):
             say_aside(f"{variable} is not used here: `up` needs no servers; for a fleet there is `warrener serve`.")
     return Settings.read(**given)
