@@ -1,6 +1,7 @@
 """Settings: read once, in main(), from the environment; frozen, and passed down.
 
-Every field is the variable `WARRENER_<FIELD>`. Nothing else in the library reads the environment.
+Every field is the variable `WARRENER_<FIELD>`, or the content of the file that `WARRENER_<FIELD>_FILE` names. Nothing
+else in the library reads the environment.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from warrener.errors import InvalidSettings
 from warrener.ids import is_name
 from warrener.retries import PositiveDuration
+from warrener.setting_files import SUFFIX, read_setting_files
 
 _PREFIX = "WARRENER_"
 _OTHER_VARIABLES = frozenset(
@@ -70,6 +72,11 @@ class Settings(BaseSettings):
     """Where clients find the gateway; default: where it listens."""
     token: str = ""
     """The bearer token of the gateway; TCP is refused without one."""
+    trust_network: bool = False
+    """Whether `listen` may be an address that others than this host reach, where the token travels in the clear.
+
+    Only for a network of containers, or behind a proxy with TLS.
+    """
     site: str = "local"
     """The name of the place whose file system this worker shares."""
     site_root: Path | None = None
@@ -134,21 +141,28 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, **given: Any) -> Self:
-        """Read the environment; `given` values win. Raises InvalidSettings, naming each variable."""
+        """Read the environment and the files that it names; `given` values win.
+
+        Raises InvalidSettings, naming each variable.
+        """
         cls._refuse_unknown(os.environ)
+        variables = {f"{_PREFIX}{name.upper()}": name for name in cls.model_fields if name not in given}
+        files = {variables[name]: text for name, text in read_setting_files(os.environ, variables).items()}
         try:
-            return cls(**given)
+            return cls(**files, **given)
         except ValidationError as error:
             problems = [
-                f"WARRENER_{'_'.join(str(step) for step in problem['loc'][:1]).upper()}: {problem['msg']}"
+                f"WARRENER_{field.upper()}{SUFFIX if field in files else ''}: {problem['msg']}"
                 for problem in error.errors(include_url=False)
+                for field in [str(problem["loc"][0]) if problem["loc"] else ""]
             ]
             raise InvalidSettings("\n".join(problems)) from error
 
     @classmethod
     def _refuse_unknown(cls, environ: Mapping[str, str]) -> None:
         """Raise InvalidSettings for variables that look like ours and are none: a misspelt one must not be ignored."""
-        known = {f"{_PREFIX}{name.upper()}" for name in cls.model_fields} | _OTHER_VARIABLES
+        settings = {f"{_PREFIX}{name.upper()}" for name in cls.model_fields}
+        known = settings | {name + SUFFIX for name in settings} | _OTHER_VARIABLES
         unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
         if unknown:
             near = [difflib.get_close_matches(name, known, n=1) for name in unknown]

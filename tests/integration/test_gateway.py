@@ -582,6 +582,15 @@ async def test_on_tcp_everything_but_health_wants_the_token(tmp_path: Path, port
                 assert (await raw.get("/runs", headers={"Authorization": wrong})).status_code == 401, wrong
 
 
+async def test_other_addresses_are_for_trusted_networks_only(tmp_path: Path, port: int) -> None:
+    settings = settings_at(
+        tmp_path, listen=f"http://0.0.0.0:{port}", gateway=f"http://127.0.0.1:{port}", token=TOKEN, trust_network=True
+    )
+    async with running(settings), httpx.AsyncClient(base_url=settings.gateway_url) as raw:
+        assert (await raw.get("/health")).status_code == 200
+        assert (await raw.get("/runs")).status_code == 401
+
+
 async def test_a_large_body_is_refused_however_it_is_sent(raw: httpx.AsyncClient) -> None:
     large = b" " * (1024 * 1024 + 1)
 

@@ -23,7 +23,7 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
     """Run until cancelled."""
     rng = SystemRandom()
     name = f"gateway-{settings.host}-{new_token(rng)[:6]}"
-    with listening(settings.listen_url, token=settings.token) as sock:
+    with listening(settings.listen_url, token=settings.token, trust_network=settings.trust_network) as sock:
         store = open_store(settings.store_url)
         link = broker or open_broker(settings.broker, name=name)
         try:

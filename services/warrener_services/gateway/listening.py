@@ -1,4 +1,7 @@
-"""Where the gateway listens: a Unix socket that only its owner may use, or TCP on loopback with a token."""
+"""Where the gateway listens: a Unix socket that only its owner may use, or TCP with a token.
+
+TCP means loopback, unless the settings say that the network is trusted.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ _MAX_PATH_BYTES = 107
 
 
 @contextmanager
-def listening(url: str, *, token: str) -> Iterator[socket.socket]:
+def listening(url: str, *, token: str, trust_network: bool = False) -> Iterator[socket.socket]:
     """Lend a listening socket; raises InvalidSettings with what to do instead."""
     if url.startswith("unix:"):
         with _unix(Path(url.removeprefix("unix:").replace("//", "/"))) as sock:
             yield sock
         return
-    with _tcp(url, token=token) as sock:
+    with _tcp(url, token=token, trust_network=trust_network) as sock:
         yield sock
 
 
@@ -99,7 +102,7 @@ def _remove(path: Path, inode: int) -> None:
 
 
 @contextmanager
-def _tcp(url: str, *, token: str) -> Iterator[socket.socket]:
+def _tcp(url: str, *, token: str, trust_network: bool) -> Iterator[socket.socket]:
     host, port = _address(url)
     if not token:
         raise InvalidSettings(
@@ -110,10 +113,11 @@ def _tcp(url: str, *, token: str) -> Iterator[socket.socket]:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise InvalidSettings(f"WARRENER_LISTEN: there is no address for {host}: {error.strerror}") from error
-    if not ipaddress.ip_address(address[0]).is_loopback:
+    if not trust_network and not ipaddress.ip_address(address[0]).is_loopback:
         raise InvalidSettings(
             f"WARRENER_LISTEN: {url} is reachable from outside, and the token would travel in the clear; listen on"
-            " http://127.0.0.1:port and let a proxy with TLS stand in front"
+            " http://127.0.0.1:port and let a proxy with TLS stand in front; if what is outside is a network of"
+            " containers, say WARRENER_TRUST_NETWORK=true"
         )
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
