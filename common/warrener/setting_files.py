@@ -27,11 +27,11 @@ def read_setting_files(environ: Mapping[str, str], variables: Iterable[str]) -> 
     for variable in variables:
         if path := environ.get(variable + SUFFIX):
             try:
-                if environ.get(variable):
-                    raise InvalidSettings(f"{variable} is set too, and only one of the two can count; unset the other")
                 found[variable] = _content(Path(path))
             except InvalidSettings as error:
                 problems.append(f"{variable}{SUFFIX}: {error}")
+            if environ.get(variable):
+                problems.append(f"{variable}{SUFFIX}: {variable} is set too, and only one of the two can count")
     if problems:
         raise InvalidSettings("\n".join(problems))
     return found

@@ -147,7 +147,9 @@ class Settings(BaseSettings):
         """
         cls._refuse_unknown(os.environ)
         variables = {f"{_PREFIX}{name.upper()}": name for name in cls.model_fields if name not in given}
-        files = {variables[name]: text for name, text in read_setting_files(os.environ, variables).items()}
+        files: dict[str, Any] = {
+            variables[name]: text for name, text in read_setting_files(os.environ, variables).items()
+        }
         try:
             return cls(**files, **given)
         except ValidationError as error:

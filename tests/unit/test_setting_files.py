@@ -99,7 +99,7 @@ def test_the_group_may_read_and_engines_mount_secrets_open(monkeypatch: pytest.M
 
 def test_a_wrong_value_names_the_variable_of_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WARRENER_SHARDS_FILE", str(_written(tmp_path / "shards", "many")))
-    with pytest.raises(InvalidSettings, match="^WARRENER_SHARDS_FILE: "):
+    with pytest.raises(InvalidSettings, match=r"^WARRENER_SHARDS_FILE: "):
         Settings.read()
 
 
