@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from warrener.alerts import Alert
 from warrener.broker import Message
 from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
+from warrener.letters import Alerts, Delays, Letters
 from warrener.states import State
 
 T = TypeVar("T")
@@ -430,6 +431,9 @@ class Transaction(Protocol):
     notes: Notes
     past: Past
     run_times: RunTimes
+    alerts: Alerts
+    letters: Letters
+    delays: Delays
 
     def write(self, changes: Changes) -> None:
         """Write changes, with what else the transaction does.

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
 
 from warrener.ids import RunId
 from warrener.store import PastRow
-from warrener.stores.tables import attempts, logs, needs, parked, runs, strays, tasks, workflows
+from warrener.stores.tables import alerts, attempts, letters, logs, needs, parked, runs, strays, tasks, workflows
 
 _PARTS = (tasks, needs, attempts, strays, logs)
 """What belongs to a run, in the order in which it goes. Tasks go first: a run that lacks some cannot be retried."""
@@ -59,6 +59,18 @@ class SqlPast:
             # Ids grow with time: the oldest few are looked at, and no index of moments is needed.
             oldest = select(table.c.id).order_by(table.c.id).limit(limit).subquery()
             old = delete(table).where(table.c.id.in_(select(oldest.c.id)), table.c.at < before)
+            gone += self._connection.execute(old).rowcount
+        return gone + self._forget_alerts(before, limit)
+
+    def _forget_alerts(self, before: datetime, limit: int) -> int:
+        """Drop old alerts that a desk has sorted, and old letters that are done with."""
+        gone = 0
+        for table, age, done in (
+            (alerts, alerts.c.at, alerts.c.sorted_at.is_not(None)),
+            (letters, letters.c.opened_at, letters.c.ended_at.is_not(None)),
+        ):
+            oldest = select(table.c.id).order_by(table.c.id).limit(limit).subquery()
+            old = delete(table).where(table.c.id.in_(select(oldest.c.id)), age < before, done)
             gone += self._connection.execute(old).rowcount
         return gone
 

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable, plain_words
+from warrener.letters import Alerts, Delays, Letters
 from warrener.store import (
     Changes,
     Deployment,
@@ -42,7 +43,10 @@ from warrener.store import (
     Transaction,
 )
 from warrener.stores import migrations
+from warrener.stores.alerts import SqlAlerts
 from warrener.stores.applied import Applied
+from warrener.stores.delays import SqlDelays
+from warrener.stores.letters import SqlLetters
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
 from warrener.stores.past import SqlPast
@@ -314,6 +318,9 @@ class SqlTransaction:
         self.notes: Notes = SqlNotes(connection)
         self.past: Past = SqlPast(connection)
         self.run_times: RunTimes = SqlRunTimes(connection)
+        self.alerts: Alerts = SqlAlerts(connection)
+        self.letters: Letters = SqlLetters(connection)
+        self.delays: Delays = SqlDelays(connection)
 
     def write(self, changes: Changes) -> None:
         if self._connection.dialect.name == "postgresql":

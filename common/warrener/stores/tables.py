@@ -382,16 +382,18 @@ letters = Table(
     Column("fold", Text, nullable=False),  # alerts of one fold and destination share letters
     Column("content", Text, nullable=False),  # which alerts, and how many of what
     Column("opened_at", Moment, nullable=False),
-    Column("due_at", Moment, nullable=False),
-    Column("span_s", Double, nullable=False),  # how long what follows is gathered
+    Column("due_at", Moment, nullable=False),  # from here, for `span_s`, what follows is gathered for the next one
+    Column("span_s", Double, nullable=False),
+    Column("try_at", Moment, nullable=False),  # when to hand it over, or to try again
     Column("tries", Integer, nullable=False),
+    Column("sealed", Boolean, nullable=False),  # it may be out already: nothing is added any more
     Column("taken_by", Text),  # who hands it over now
     Column("ended_at", Moment),
-    Column("outcome", Text),  # sent, refused; or why it waits
+    Column("outcome", Text),  # how it went, or why it waits
     UniqueConstraint("token", name="letters_token"),
     Index(
         "letters_waiting",
-        "due_at",
+        "try_at",
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),

@@ -49,13 +49,15 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("span_s", sa.Double(), nullable=False),
+        sa.Column("try_at", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("sealed", sa.Boolean(), nullable=False),
         sa.Column("taken_by", sa.Text()),
         sa.Column("ended_at", sa.BigInteger()),
         sa.Column("outcome", sa.Text()),
         sa.UniqueConstraint("token", name="letters_token"),
     )
-    _partial("letters_waiting", "letters", ["due_at"], "ended_at IS NULL")
+    _partial("letters_waiting", "letters", ["try_at"], "ended_at IS NULL")
     op.create_index("letters_fold", "letters", ["destination", "fold", "id"])
     _partial("runs_open", "runs", ["accepted_at", "id"], "finished_at IS NULL")
     _partial("tasks_late", "tasks", ["deadline_at"], "deadline_at < 253370764800000000 AND finished_at IS NULL")
