@@ -139,6 +139,12 @@ class Alert:
             put(self, "excerpt", shortened(redacted(clean(self.excerpt))))
 
     @property
+    def urgency(self) -> Severity:
+        """The severity, which there always is."""
+        assert self.severity is not None
+        return self.severity
+
+    @property
     def episode(self) -> str:
         """The key under which it is raised, repeated, and over."""
         return episode_of(self.kind, self.subject)

@@ -171,8 +171,8 @@ class OpenRun:
 class Delays(Protocol):
     """What takes longer than it should."""
 
-    def late(self, after: datetime, now: datetime, limit: int) -> Sequence[LateTask]:
-        """Return unfinished tasks whose deadline lies between, earliest first."""
+    def late(self, after: tuple[datetime, str, int], now: datetime, limit: int) -> Sequence[LateTask]:
+        """Return unfinished tasks whose deadline has passed, earliest first; `after` is (deadline_at, run, n)."""
         ...
 
     def open_runs(self, after: tuple[datetime, str], before: datetime, limit: int) -> Sequence[OpenRun]:

@@ -124,12 +124,36 @@ class Settings(BaseSettings):
     """The folder of the archive, on each scheduler's host; default `<state>/archive`."""
     keep_evidence: PositiveDuration = timedelta(days=90)
     """How long parked messages are kept, and reports that were not applied."""
+    mail_servers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Who takes the mails of alerts, separated by commas, tried in turn: `smtp://user@host:587` (STARTTLS) or
+    `smtps://user@host:465` (TLS from the beginning); `plain://127.0.0.1:25` for a relay on this host."""
+    mail_secret: Path | None = None
+    """The file with the password for the mail servers; only its owner may be able to read it."""
+    mail_ca: Path | None = None
+    """The certificates, in PEM, of whom the mail servers' and the webhooks' certificates may come; default: the
+    system's."""
+    mail_from: str = ""
+    """From whom the mails of alerts are; default `warrener@<host>`."""
+    mail_to: Annotated[tuple[str, ...], NoDecode] = ()
+    """Who is told, separated by commas: of everything, or with WARRENER_ALERT_ROUTES of what no route takes."""
+    webhook: str = ""
+    """Where alerts are also posted as JSON: `https://…`; told of the same as WARRENER_MAIL_TO."""
+    webhook_secret: Path | None = None
+    """The file with the key that signs what is posted to webhooks; only its owner may be able to read it."""
+    alert_routes: Path | None = None
+    """The YAML file that says who is told of what, and when not: [Alerts](alerts.md)."""
+    alert_window: PositiveDuration = timedelta(minutes=5)
+    """How long alerts are gathered into one mail after a first one. Longer: fewer mails, which say later what follows."""
+    alert_backlog: int = Field(default=50_000, ge=1)
+    """How many tasks may be ready, and runs wait to be taken up, before it is alerted."""
+    alert_stuck: PositiveDuration = timedelta(days=1)
+    """How long nothing may happen to any task of a run before it is alerted."""
     log: Literal["debug", "info", "warning", "error"] = "info"
     """From which level on a program logs, on its standard error."""
     stop_timeout: PositiveDuration = timedelta(seconds=20)
     """How long a program may take to stop after SIGTERM."""
 
-    @field_validator("stage_roots", "stage_hosts", "seeds", mode="before")
+    @field_validator("stage_roots", "stage_hosts", "seeds", "mail_servers", "mail_to", mode="before")
     @classmethod
     def _listed(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):

@@ -193,13 +193,13 @@ async def test_tasks_are_late_between_two_moments_until_they_are_finished(store:
         {"deadline_at": NOW, "finished_at": NOW},
         site="lab",
     )
-    before = NOW - timedelta(days=1)
+    before = (NOW - timedelta(days=1), "", 0)
 
     late = await store.read(lambda tx: tx.delays.late(before, NOW, 9))
 
     assert [(one.run, one.n, one.name, one.owner, one.site) for one in late] == [(run, 0, "t0", "me", "lab")]
     assert len(await store.read(lambda tx: tx.delays.late(before, LATER, 9))) == 2
-    assert await store.read(lambda tx: tx.delays.late(NOW, NOW, 9)) == []
+    assert await store.read(lambda tx: tx.delays.late((NOW, run, 0), NOW, 9)) == []
 
 
 async def test_an_open_run_tells_when_it_last_moved(store: SqlStore) -> None:

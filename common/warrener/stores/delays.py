@@ -24,11 +24,14 @@ class SqlDelays:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def late(self, after: datetime, now: datetime, limit: int) -> Sequence[LateTask]:
+    def late(self, after: tuple[datetime, str, int], now: datetime, limit: int) -> Sequence[LateTask]:
+        moment, run, n = after
+        further = (tasks.c.run > run) | ((tasks.c.run == run) & (tasks.c.n > n))
         first = (
             select(tasks)
-            .where(HAS_DEADLINE, tasks.c.deadline_at > after, tasks.c.deadline_at <= now)
-            .order_by(tasks.c.deadline_at)
+            .where(HAS_DEADLINE, tasks.c.deadline_at >= moment, tasks.c.deadline_at <= now)
+            .where((tasks.c.deadline_at > moment) | further)
+            .order_by(tasks.c.deadline_at, tasks.c.run, tasks.c.n)
             .limit(limit)
             .subquery()
         ).c
@@ -36,7 +39,7 @@ class SqlDelays:
             first.run, first.n, first.name, first.workflow, runs.c.owner, func.coalesce(runs.c.site, ""), first.state,
             first.deadline_at,
         ).join(runs, runs.c.id == first.run)  # fmt: skip
-        rows = self._connection.execute(query.order_by(first.deadline_at))
+        rows = self._connection.execute(query.order_by(first.deadline_at, first.run, first.n))
         return [LateTask(*row) for row in rows]
 
     def open_runs(self, after: tuple[datetime, str], before: datetime, limit: int) -> Sequence[OpenRun]:

@@ -1,0 +1,118 @@
+"""What only a look into the database tells: deadlines that passed, runs that do not move, too much that waits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from warrener.alerts import Alert, AlertKind
+from warrener.letters import LateTask, OpenRun
+from warrener.store import Store, Transaction
+
+_PAGE = 500
+_BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+_ANEW_EVERY = timedelta(minutes=10)
+_STUCK_EVERY = timedelta(minutes=1)
+Raised = list[tuple[Alert, datetime]]
+
+
+class DelayWatch:
+    """Looks; what it finds again and again is one episode, which the desk knows."""
+
+    def __init__(self, store: Store, *, backlog: int, stuck: timedelta) -> None:
+        self._store, self._backlog, self._stuck = store, backlog, stuck
+        self._late_after = (_BEGIN, "", 0)
+        self._late_anew_at: datetime | None = None
+        self._open_after = (_BEGIN, "")
+        self._stuck_at: datetime | None = None
+        self._was_over: bool | None = None
+
+    async def look(self, now: datetime) -> Raised:
+        """Return what is to be alerted now. Raises StoreUnavailable."""
+        found = await self._late(now)
+        found += await self._waiting(now)
+        if self._stuck_at is None or now - self._stuck_at >= _STUCK_EVERY:
+            self._stuck_at = now
+            found += await self._stuck_runs(now)
+        return found
+
+    async def _late(self, now: datetime) -> Raised:
+        if self._late_anew_at is None or now - self._late_anew_at >= _ANEW_EVERY:
+            # Now and then from the beginning: a deadline may have passed before its task was written.
+            self._late_after, self._late_anew_at = (_BEGIN, "", 0), now
+        tasks = await self._store.read(lambda tx: tx.delays.late(self._late_after, now, _PAGE))
+        if tasks:
+            self._late_after = (tasks[-1].deadline_at, tasks[-1].run, tasks[-1].n)
+        return [(_late(task), now) for task in tasks]
+
+    async def _waiting(self, now: datetime) -> Raised:
+        most = self._backlog + 1
+
+        def count(tx: Transaction) -> tuple[int, int]:
+            return tx.delays.count_ready(most), tx.runs.count_accepted(most)
+
+        ready, accepted = await self._store.read(count)
+        number = ready + accepted
+        if number > self._backlog:
+            self._was_over = False
+            return [(_backlog(self._backlog, ready, accepted), now)]
+        if 2 * number <= self._backlog and self._was_over is not True:
+            self._was_over = True
+            return [(Alert(AlertKind.BACKLOG, "all", f"{number:,} tasks and runs wait.", over=True), now)]
+        return []
+
+    async def _stuck_runs(self, now: datetime) -> Raised:
+        before = now - self._stuck
+        page = await self._store.read(lambda tx: tx.delays.open_runs(self._open_after, before, _PAGE))
+        self._open_after = (page[-1].accepted_at, page[-1].run) if page else (_BEGIN, "")
+        found: Raised = [(_stuck(run, now), now) for run in page if run.moved_at <= before]
+
+        def known(tx: Transaction) -> tuple[list[str], dict[str, OpenRun]]:
+            runs = [row.alert.subject for row in tx.alerts.running(AlertKind.RUN_STUCK, _PAGE)]
+            return runs, tx.delays.runs(runs)
+
+        names, still = await self._store.read(known)
+        for name in names:
+            run = still.get(name)
+            if run is None or run.moved_at > before:
+                what = "has ended" if run is None else "moves again"
+                found.append((Alert(AlertKind.RUN_STUCK, name, f"Run {name} {what}.", over=True), now))
+        return found
+
+
+def _late(task: LateTask) -> Alert:
+    return Alert(
+        AlertKind.DEADLINE_MISSED,
+        f"{task.run}/{task.name}",
+        f"{task.name} of {task.workflow} has no result, and it was due at {task.deadline_at:%Y-%m-%d %H:%M:%S} UTC;"
+        f" it is {task.state}.",
+        site=task.site,
+        owner=task.owner,
+        cause="It or what it needs took longer than expected, or waited for workers with room.",
+        look=f"warrener why {task.run}/{task.name}",
+    )
+
+
+def _backlog(threshold: int, ready: int, accepted: int) -> Alert:
+    more = "more than " if max(ready, accepted) > threshold else ""
+    return Alert(
+        AlertKind.BACKLOG,
+        "all",
+        f"{more}{min(ready + accepted, threshold):,} tasks are ready or runs wait to be taken up"
+        f" (WARRENER_ALERT_BACKLOG is {threshold:,}).",
+        cause="Work comes in faster than the workers do it, too few workers run, or no scheduler does.",
+        look="warrener workers",
+    )
+
+
+def _stuck(run: OpenRun, now: datetime) -> Alert:
+    hours = (now - run.moved_at).total_seconds() / 3600
+    done = f"{run.tasks - run.unfinished} of {run.tasks} tasks are done" if run.tasks else "no scheduler took it up"
+    return Alert(
+        AlertKind.RUN_STUCK,
+        run.run,
+        f"Nothing has happened to run {run.run} of {run.workflow} for {hours:.1f} h; {done}.",
+        site=run.site,
+        owner=run.owner,
+        cause="A task runs or is held for long, or waits for workers that are not there.",
+        look=f"warrener why {run.run}",
+    )

@@ -1,0 +1,238 @@
+"""Handing a mail over: to the first of the mail servers that takes it, never without TLS outside this host.
+
+Whatever goes wrong is said in plain words, with the server's name. What counts for what follows is whether the server
+may have taken the mail all the same (`unclear`): then nothing but the very same mail may be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from warrener.alerts import one_line, redacted
+from warrener.errors import InvalidSettings
+from warrener.settings import Settings
+
+from .routes import address
+
+_STEP_TIMEOUT_S = 15.0
+_IN_ALL_S = 45.0
+_PORTS = {"smtp": 587, "smtps": 465, "plain": 25}
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SAID = 200
+Verdict = Literal["sent", "again", "unclear", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A mail server. `way`: STARTTLS, TLS from the beginning, or nothing (this host only)."""
+
+    way: Literal["smtp", "smtps", "plain"]
+    host: str
+    port: int
+    user: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """How it went with one letter. `again`: nobody took it; `unclear`: somebody may have; `refused`: nobody will."""
+
+    verdict: Verdict
+    outcome: str
+
+
+def read_server(text: str) -> Server:
+    """Read the URL of a mail server; raises InvalidSettings."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidSettings(f"WARRENER_MAIL_SERVERS: {text!r}: {error}") from error
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise InvalidSettings(
+            f"WARRENER_MAIL_SERVERS: {redacted(text)!r} is no mail server; write smtp://user@host:587 (STARTTLS),"
+            " smtps://user@host:465, or plain://127.0.0.1:25"
+        )
+    if parts.password is not None:
+        raise InvalidSettings(
+            "WARRENER_MAIL_SERVERS: no passwords in here: put it into a file of mode 0600, and that file's name into"
+            " WARRENER_MAIL_SECRET"
+        )
+    if parts.scheme == "plain" and parts.hostname not in _LOOPBACK:
+        raise InvalidSettings(
+            f"WARRENER_MAIL_SERVERS: {text!r}: mails travel without TLS on this host only (plain://127.0.0.1:25);"
+            " use smtp:// or smtps://"
+        )
+    way: Literal["smtp", "smtps", "plain"] = parts.scheme  # type: ignore[assignment]
+    return Server(way, parts.hostname, port or _PORTS[way], unquote(parts.username or ""))
+
+
+def read_private(path: Path, variable: str) -> str:
+    """Read a secret from a file that nobody else may read; raises InvalidSettings, and never shows it."""
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise InvalidSettings(f"{variable}: {path} may be read by others than its owner: chmod 600 {path}")
+        secret = path.read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InvalidSettings(f"{variable}: {path} cannot be read: {reason}") from error
+    if not secret:
+        raise InvalidSettings(f"{variable}: {path} is empty")
+    return secret
+
+
+def tls(ca: Path | None) -> ssl.SSLContext:
+    """Return how certificates are checked: against the system's authorities, or the given ones."""
+    try:
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidSettings(f"WARRENER_MAIL_CA: {ca} cannot be read as certificates in PEM: {error}") from error
+
+
+class MailServers:
+    """The mail servers of the settings; the one that took the last mail is tried first."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises InvalidSettings."""
+        self._servers = [read_server(text) for text in settings.mail_servers]
+        self._secret = settings.mail_secret
+        self._tls = tls(settings.mail_ca)
+        self.sender = settings.mail_from or f"warrener@{settings.host}"
+        try:
+            address(self.sender)
+        except ValueError as error:
+            raise InvalidSettings(f"WARRENER_MAIL_FROM: {error}") from error
+        if self._secret is not None:
+            read_private(self._secret, "WARRENER_MAIL_SECRET")
+        elif users := [str(server) for server in self._servers if server.user]:
+            raise InvalidSettings(
+                f"WARRENER_MAIL_SERVERS: a user for {users[0]}, and no password: put it into a file of mode 0600, and"
+                " that file's name into WARRENER_MAIL_SECRET"
+            )
+
+    async def hand_over(self, mail: EmailMessage, recipient: str) -> HandedOver:
+        """Give a mail to one of the servers."""
+        if not self._servers:
+            return HandedOver("again", "no mail server is set: WARRENER_MAIL_SERVERS")
+        raw = mail.as_bytes()
+        said: list[str] = []
+        verdicts: list[Verdict] = []
+        for server in list(self._servers):
+            one = await self._try(server, raw, recipient)
+            if one.verdict == "sent":
+                self._servers.remove(server)
+                self._servers.insert(0, server)
+                return HandedOver("sent", "; ".join([*said, one.outcome]))
+            said.append(one.outcome)
+            verdicts.append(one.verdict)
+            if one.verdict == "unclear":
+                break  # another server must not send it a second time; this one knows the Message-ID
+        return HandedOver(_together(verdicts), "; ".join(said))
+
+    async def _try(self, server: Server, raw: bytes, recipient: str) -> HandedOver:
+        progress = _Progress()
+        client = aiosmtplib.SMTP(
+            hostname=server.host, port=server.port, timeout=_STEP_TIMEOUT_S, use_tls=server.way == "smtps",
+            start_tls=False, tls_context=self._tls if server.way == "smtps" else None,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(_IN_ALL_S):
+                return await self._talk(client, server, raw, recipient, progress)
+        except (aiosmtplib.SMTPException, OSError, ValueError, InvalidSettings) as error:
+            if progress.verdict == "refused" and not _is_final(error):
+                progress.verdict = "again"
+            why = _in_words(error, server, progress)
+            return HandedOver(progress.verdict, f"{server}: {why}")
+        finally:
+            client.close()
+
+    async def _talk(
+        self, client: aiosmtplib.SMTP, server: Server, raw: bytes, recipient: str, progress: _Progress
+    ) -> HandedOver:
+        await client.connect()
+        if server.way == "smtp":
+            progress.step = "STARTTLS"
+            await client.starttls(tls_context=self._tls, server_hostname=server.host)
+        if server.user:
+            progress.step = "login"
+            assert self._secret is not None
+            password = await asyncio.to_thread(read_private, self._secret, "WARRENER_MAIL_SECRET")
+            await client.login(server.user, password)
+        progress.step = "sender"
+        await client.mail(self.sender)
+        progress.step, progress.verdict = "recipient", "refused"
+        await client.rcpt(recipient)
+        progress.step, progress.verdict = "mail", "unclear"
+        try:
+            answer = await client.data(raw)
+        except aiosmtplib.SMTPDataError as error:
+            progress.verdict = "refused" if _is_final(error) else "again"  # it answered: it has not taken it
+            raise
+        with suppress(aiosmtplib.SMTPException, OSError):
+            await client.quit()  # it has taken the mail; how it says goodbye does not matter
+        return HandedOver("sent", f"{server}: took it ({one_line(answer.message, 80)})")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a conversation is, and what it means if it ends here."""
+
+    step: str = "connection"
+    verdict: Verdict = "again"
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    if "unclear" in verdicts:
+        return "unclear"
+    return "refused" if all(one == "refused" for one in verdicts) else "again"
+
+
+def _is_final(error: BaseException) -> bool:
+    return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500  # noqa: PLR2004 - RFC 5321, 4.2.1
+
+
+def _in_words(error: BaseException, server: Server, progress: _Progress) -> str:  # noqa: PLR0911 - a sentence for each
+    for cause in _chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = one_line(cause.verify_message or str(cause), _SAID)
+            return f"its certificate is not valid: {why}; nothing was sent (WARRENER_MAIL_CA gives other authorities)"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS with it ({cause.reason or one_line(str(cause), _SAID)}); is {server.way}:// right for it?"
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+        return f"it refused the login of {server.user}: {_said(error)}"
+    if progress.step == "STARTTLS":
+        return f"it offers no STARTTLS, and without TLS nothing is sent: {_said(error)}"
+    if progress.step in ("sender", "recipient", "mail") and isinstance(error, aiosmtplib.SMTPResponseException):
+        later = "refused" if _is_final(error) else "did not take, for now,"
+        return f"it {later} the {progress.step}: {_said(error)}"
+    if isinstance(error, (TimeoutError, aiosmtplib.SMTPTimeoutError)):
+        return f"it did not answer in time (at the {progress.step})"
+    if progress.step == "connection":
+        return f"cannot be reached: {_said(error)}"
+    return f"the conversation broke off at the {progress.step}: {_said(error)}"
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return redacted(one_line(f"{error.code} {error.message}", _SAID))
+    return redacted(one_line(str(error) or type(error).__name__, _SAID))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
