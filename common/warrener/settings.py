@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     alert_routes: Path | None = None
     """The YAML file that says who is told of what, and when not: [Alerts](alerts.md)."""
     alert_window: PositiveDuration = timedelta(minutes=5)
-    """How long alerts are gathered into one mail after a first one. Longer: fewer mails, which say later what follows."""
+    """How long alerts are gathered into one mail after a first one. Longer: fewer mails, which tell later."""
     alert_backlog: int = Field(default=50_000, ge=1)
     """How many tasks may be ready, and runs wait to be taken up, before it is alerted."""
     alert_stuck: PositiveDuration = timedelta(days=1)
