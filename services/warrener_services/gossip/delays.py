@@ -54,7 +54,7 @@ class DelayWatch:
         number = ready + accepted
         if number > self._backlog:
             self._was_over = False
-            return [(_backlog(self._backlog, ready, accepted), now)]
+            return [(_backlog(self._backlog), now)]
         if 2 * number <= self._backlog and self._was_over is not True:
             self._was_over = True
             return [(Alert(AlertKind.BACKLOG, "all", f"{number:,} tasks and runs wait.", over=True), now)]
@@ -92,13 +92,11 @@ def _late(task: LateTask) -> Alert:
     )
 
 
-def _backlog(threshold: int, ready: int, accepted: int) -> Alert:
-    more = "more than " if max(ready, accepted) > threshold else ""
+def _backlog(threshold: int) -> Alert:
     return Alert(
         AlertKind.BACKLOG,
         "all",
-        f"{more}{min(ready + accepted, threshold):,} tasks are ready or runs wait to be taken up"
-        f" (WARRENER_ALERT_BACKLOG is {threshold:,}).",
+        f"More than {threshold:,} tasks are ready, or runs wait to be taken up (WARRENER_ALERT_BACKLOG).",
         cause="Work comes in faster than the workers do it, too few workers run, or no scheduler does.",
         look="warrener workers",
     )

@@ -107,8 +107,8 @@ def _left_over(member: Member) -> Alert:
 def _flapping(member: Member) -> Alert:
     return _of(
         AlertKind.MEMBER_FLAPPING, member,
-        f"failed {FLAPS} times within {FLAPPING_WITHIN.total_seconds() / 60:g} minutes and came back; single failures are"
-        " not told until it is stable",
+        f"failed {FLAPS} times within {FLAPPING_WITHIN.total_seconds() / 60:g} minutes and came back; single failures"
+        " are not told until it is stable",
         cause="A network that loses packets, a host that is overloaded or swaps, or two hosts of one name.",
     )  # fmt: skip
 

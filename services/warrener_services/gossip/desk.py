@@ -1,0 +1,354 @@
+"""The alert desk: alerts become episodes, episodes become letters, letters go out.
+
+    own alerts, `alert/1` ─▶ rows ─▶ sorted, one desk after another ─▶ letters ─▶ taken by one desk ─▶ handed over
+
+Each arrow is a transaction, so that a crash anywhere leaves a row that says what is to be done. Only one step is not:
+between the mail server's yes and the commit that says so a crash lets the same mail go out once more, under the same
+Message-ID. A letter whose holder is silent for a whole lease, by the watcher's own clock, is taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+from typing import TypeVar
+
+import structlog
+
+from warrener.alerts import Alert, AlertKind
+from warrener.broker import Broker, Subscription
+from warrener.clock import Clock
+from warrener.errors import BrokerUnavailable, Fenced, InvalidMessage, StoreRefused, StoreUnavailable
+from warrener.ids import new_token
+from warrener.letters import Letter
+from warrener.membership import Notice
+from warrener.messages import AlertNote, decode
+from warrener.runtime.parts import migrated
+from warrener.store import Changes, Store, Transaction
+from warrener.topology import ALERTS
+
+from .absence import Pauses
+from .composing import Told, mail, named, posted
+from .crash_points import crash_point
+from .delays import DelayWatch
+from .folding import Content, fold, fold_of, sort_out
+from .mailing import HandedOver, MailServers
+from .members import MemberAlerts
+from .posting import Webhooks
+from .routes import Routes
+from .trouble import Troubles
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_SORTED_AT_ONCE = 500
+_TAKEN_AT_ONCE = 100
+_HANDED_AT_ONCE = 8
+_LOOK_EVERY_S = 1.0
+_DELAYS_EVERY_S = 5.0
+_PREFETCH = 100
+_LOCAL = 10_000
+_FIRST_AGAIN = timedelta(seconds=5)
+_LAST_AGAIN = timedelta(minutes=1)
+_REFUSED_AGAIN = timedelta(hours=1)
+_REFUSED_FOR = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`lease_s`: how long a letter's holder may be silent; longer than handing over can take."""
+
+    backlog: int = 50_000
+    stuck: timedelta = timedelta(days=1)
+    lease_s: float = 120.0
+    shards: int = 64
+
+
+class AlertDesk:
+    """The desk of one program. What it hears (`raise_`, `news`, `away`, `back`) it keeps in memory first, and never waits."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        rng: Random,
+        who: str,
+        routes: Routes,
+        servers: MailServers,
+        webhooks: Webhooks,
+        troubles: Troubles,
+        limits: Limits,
+    ) -> None:
+        self._store, self._broker, self._clock, self._rng, self._who = store, broker, clock, rng, who
+        self._routes, self._servers, self._webhooks = routes, servers, webhooks
+        self._troubles, self._limits = troubles, limits
+        self._members = MemberAlerts()
+        self._delays = DelayWatch(store, backlog=limits.backlog, stuck=limits.stuck)
+        self._own: list[tuple[Alert, datetime]] = []
+        self._heard, self._unsorted = asyncio.Event(), asyncio.Event()
+        self._handing: dict[int, asyncio.Task[None]] = {}
+        self._seen: dict[int, tuple[tuple[str | None, int], float]] = {}
+        self._told_directly: dict[str, datetime] = {}
+
+    # ── what it hears ────────────────────────────────────────────────────────────────────────────────────────
+
+    def raise_(self, alert: Alert, at: datetime | None = None) -> None:
+        """Alert something that this program saw."""
+        if len(self._own) >= _LOCAL:
+            log.error("too many alerts for a store that is away; one is only here", alert=alert.text)
+            return
+        log.info("alert", kind=alert.kind, subject=alert.subject, over=alert.over, text=alert.text)
+        self._own.append((alert, at or self._clock.now()))
+        self._heard.set()
+
+    def news(self, notices: Sequence[Notice]) -> None:
+        """Hear what gossip says of members."""
+        for alert in self._members.take(notices, self._clock.now()):
+            self.raise_(alert)
+
+    def away(self, part: str, reason: str) -> None:
+        """Hear that a part could not be reached."""
+        self._troubles.away(part, reason, self._clock.now())
+
+    def back(self, part: str) -> None:
+        """Hear that a part was reached."""
+        for alert, at in self._troubles.back(part, self._clock.now()):
+            self.raise_(alert, at)
+
+    # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Run until cancelled; what was not written by then is lost if no other desk has seen it."""
+        if not self._routes.destinations:
+            log.info("alerts are listed, and nobody is mailed: WARRENER_MAIL_TO is not set")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_parts())
+            tasks.create_task(self._open_then_work(tasks))
+
+    async def _open_then_work(self, tasks: asyncio.TaskGroup) -> None:
+        while not await self._reached(partial(migrated, self._store, shards=self._limits.shards)):
+            pass
+        for work in (self._keep_own, self._hear_messages, self._sort, self._deliver, self._watch_delays):
+            tasks.create_task(work())
+
+    async def _reached(self, ask: Callable[[], object]) -> bool:
+        """Ask the store something; tell whether it answered, and know from then on whether it is there."""
+        try:
+            async with asyncio.timeout(20):
+                await ask()  # type: ignore[misc]
+        except (StoreUnavailable, TimeoutError) as error:
+            self.away("store", str(error) or "it does not answer")
+            await asyncio.sleep(_LOOK_EVERY_S)
+            return False
+        self.back("store")
+        return True
+
+    async def _asked(self, work: Callable[[Transaction], T], *, write: bool = True) -> T:
+        """Ask the store until it answers."""
+        while True:
+            try:
+                result = await (self._store.transact(work) if write else self._store.read(work))
+            except StoreUnavailable as error:
+                self.away("store", str(error))
+                await asyncio.sleep(_LOOK_EVERY_S)
+            else:
+                self.back("store")
+                return result
+
+    # ── into the store ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def _keep_own(self) -> None:
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            some = self._own[:_SORTED_AT_ONCE]
+            if not some:
+                continue
+            await self._asked(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
+            del self._own[: len(some)]
+            self._heard.set()
+            self._unsorted.set()
+
+    async def _hear_messages(self) -> None:
+        pauses = Pauses(self._rng)
+        while True:
+            try:
+                subscription = await self._broker.subscribe([ALERTS], prefetch=_PREFETCH)
+                pauses.reset()
+                try:
+                    await self._receive(subscription)
+                finally:
+                    await subscription.close()
+            except BrokerUnavailable as error:
+                log.debug("hearing no alerts of other programs", reason=str(error))
+            await pauses.rest()
+
+    async def _receive(self, subscription: Subscription) -> None:
+        while True:
+            deliveries = await subscription.take(_PREFETCH)
+            notes: list[tuple[AlertNote, str]] = []
+            for delivery in deliveries:
+                try:
+                    notes.append((decode(delivery.kind, delivery.body, AlertNote), delivery.message_id))
+                except InvalidMessage as error:
+                    log.warning("dropped an alert that cannot be read", reason=str(error))
+
+            def receive(tx: Transaction, notes: list[tuple[AlertNote, str]] = notes) -> None:
+                for note, message_id in notes:
+                    tx.alerts.receive(note.alert(), note.at, message_id.replace("\0", "") or new_token(self._rng))
+
+            try:
+                await self._asked(receive)
+            except StoreRefused as error:
+                log.error("dropped alerts that the database does not take", reason=str(error), alerts=len(notes))
+            crash_point("gossip.received")
+            await subscription.settle(deliveries)
+            self._unsorted.set()
+
+    # ── sorting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _sort(self) -> None:
+        while True:
+            while await self._sort_some():
+                pass
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._unsorted.wait()
+            except TimeoutError:
+                continue
+            self._unsorted.clear()
+
+    async def _sort_some(self) -> bool:
+        """Sort what is there; tell whether there may be more."""
+        if not await self._asked(lambda tx: tx.alerts.unsorted(1), write=False):
+            return False
+        try:
+            number = await self._asked(self._sort_in)
+        except Fenced as error:
+            log.debug("another desk was faster", reason=str(error))
+            return True
+        return number == _SORTED_AT_ONCE
+
+    def _sort_in(self, tx: Transaction) -> int:
+        tx.letters.hold()
+        rows, now = tx.alerts.unsorted(_SORTED_AT_ONCE), self._clock.now()
+        done, news = sort_out(rows, tx.alerts.latest({row.episode for row in rows}))
+        tx.alerts.settle(done, now)
+        folds = {(destination, fold_of(one.row.alert)) for one in news for destination in self._routes.destinations}
+        letters = fold(
+            news,
+            lambda alert: self._routes.ways(alert, now),
+            tx.letters.latest(folds),
+            now,
+            lambda: new_token(self._rng),
+        )
+        tx.letters.add(letter for letter in letters if not letter.id)
+        for letter in letters:
+            if letter.id:
+                tx.letters.rewrite(letter)
+        return len(rows)
+
+    # ── handing over ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _deliver(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                now = self._clock.now()
+                waiting = await self._asked(lambda tx, now=now: tx.letters.waiting(now, _TAKEN_AT_ONCE), write=False)  # type: ignore[misc]
+                self._seen = {letter.id: self._seen[letter.id] for letter in waiting if letter.id in self._seen}
+                for letter in waiting:
+                    if len(self._handing) >= _HANDED_AT_ONCE:
+                        break
+                    if letter.id not in self._handing and self._may_take(letter):
+                        await self._take(letter, tasks)
+                await asyncio.sleep(_LOOK_EVERY_S / 4)
+
+    def _may_take(self, letter: Letter) -> bool:
+        """Tell whether nobody holds a letter, or somebody who has been silent for too long."""
+        if letter.taken_by is None:
+            return True
+        now_s, state = asyncio.get_running_loop().time(), (letter.taken_by, letter.tries)
+        seen, since_s = self._seen.setdefault(letter.id, (state, now_s))
+        if seen != state:
+            self._seen[letter.id] = (state, now_s)
+            return False
+        return now_s - since_s >= self._limits.lease_s
+
+    async def _take(self, seen: Letter, tasks: asyncio.TaskGroup) -> None:
+        taken = await self._asked(lambda tx: tx.letters.take(seen, self._who))
+        if taken is None:
+            return
+        crash_point("gossip.taken")
+        task = tasks.create_task(self._hand_over(taken))
+        self._handing[taken.id] = task
+        task.add_done_callback(lambda _: self._handing.pop(taken.id, None))
+
+    async def _hand_over(self, letter: Letter) -> None:
+        content = Content.read(letter.content)
+        rows = await self._asked(lambda tx: tx.alerts.load(named(content)), write=False)
+        told = Told.of(letter, rows)
+        try:
+            result = await self._send(told)
+        except Exception as error:  # a letter that cannot be written must not keep the others
+            log.exception("a letter cannot be sent", letter=letter.token)
+            result = HandedOver("again", f"a fault of Warrener's own: {error}")
+        crash_point("gossip.handed-over")
+        now = self._clock.now()
+        await self._asked(lambda tx: _write_outcome(tx, letter, result, now))
+        crash_point("gossip.sent")
+        say = log.info if result.verdict == "sent" else log.warning
+        say("a letter of alerts", to=letter.destination, outcome=result.outcome, verdict=result.verdict)
+
+    async def _send(self, told: Told) -> HandedOver:
+        channel, _, to = told.letter.destination.partition(":")
+        if channel == "webhook":
+            return await self._webhooks.post(to, posted(told))
+        return await self._servers.hand_over(mail(told, sender=self._servers.sender, recipient=to), to)
+
+    # ── what only time tells ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _watch_parts(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            now = self._clock.now()
+            for alert, at in self._troubles.lasting(now):
+                self.raise_(alert, at)
+            for alert in self._members.settled(now):
+                self.raise_(alert)
+
+    async def _watch_delays(self) -> None:
+        while True:
+            try:
+                for alert, at in await self._delays.look(self._clock.now()):
+                    self._own.append((alert, at))
+                    self._heard.set()
+            except StoreUnavailable as error:
+                self.away("store", str(error))
+            await asyncio.sleep(_DELAYS_EVERY_S)
+
+
+def _write_outcome(tx: Transaction, letter: Letter, result: HandedOver, now: datetime) -> None:
+    if result.verdict == "sent" or letter.fold.startswith(f"{AlertKind.TEST}:"):
+        tx.letters.end(letter, now, _outcome(result))
+    elif result.verdict == "refused" and now - letter.due_at >= _REFUSED_FOR:
+        tx.letters.end(letter, now, f"given up: {result.outcome}")
+    else:
+        again = (
+            _REFUSED_AGAIN
+            if result.verdict == "refused"
+            else min(_FIRST_AGAIN * 2 ** min(letter.tries - 1, 9), _LAST_AGAIN)
+        )
+        tx.letters.put_back(letter, now + again, _outcome(result), sealed=result.verdict == "unclear")
+
+
+def _outcome(result: HandedOver) -> str:
+    return f"{_OUTCOMES[result.verdict]}: {result.outcome}"
+
+
+_OUTCOMES = {"sent": "sent", "again": "waits", "unclear": "unclear, sent again", "refused": "refused"}
