@@ -13,6 +13,7 @@ from warrener.runtime.serve import serve_program
 from warrener.runtime.watched import watched
 from warrener.settings import Settings
 
+from .opening import desk_of
 from .service import GossipService
 
 
@@ -27,8 +28,8 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
             beside = watched(
                 settings, "gossip", f"gossip-{settings.host}", broker=link, gossip=gossip, lives_of_gossip=True
             )  # fmt: skip
-            async with beside:
-                await GossipService(gossip=gossip, broker=link, who=who, rng=rng).run()
+            async with beside, desk_of(settings, broker=link, who=who, rng=rng) as ear:
+                await GossipService(gossip=gossip, broker=link, who=who, rng=rng, ear=ear).run()
         finally:
             if link is not broker:
                 await link.close()

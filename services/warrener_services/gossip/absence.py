@@ -7,6 +7,8 @@ from random import Random
 
 import structlog
 
+from .ear import Ear, NoEar
+
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.5
@@ -16,15 +18,18 @@ _LONGEST_PAUSE_S = 10.0
 class Absence:
     """The presence of one part, as several tasks meet it."""
 
-    def __init__(self, part: str) -> None:
+    def __init__(self, part: str, ear: Ear | None = None) -> None:
         self._part = part
+        self._ear = ear or NoEar()
         self._missed_by: set[str] = set()
+        self._was_met = False
 
     def noticed(self, by: str, error: Exception) -> None:
         """Somebody could not reach the part."""
         if not self._missed_by:
             log.warning("a part is away; trying again until it is back", part=self._part, reason=str(error))
         self._missed_by.add(by)
+        self._ear.away(self._part, str(error))
 
     def over(self, by: str) -> None:
         """Somebody reached the part."""
@@ -32,6 +37,10 @@ class Absence:
             self._missed_by.remove(by)
             if not self._missed_by:
                 log.info("a part is back", part=self._part)
+                self._ear.back(self._part)
+        elif not self._was_met and not self._missed_by:
+            self._ear.back(self._part)
+        self._was_met = True
 
 
 class Pauses:

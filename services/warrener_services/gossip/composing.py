@@ -103,7 +103,10 @@ def _facts(row: AlertRow) -> list[tuple[str, str]]:
         ("Probable cause", "" if row.over_at else alert.cause),
         ("Look further", alert.look),
         ("Acknowledged", f"by {row.acked_by}: {row.note}" if row.acked_at else ""),
-        ("Acknowledge", "" if row.over_at or row.acked_at else f'warrener alerts ack {row.id} "your note"'),
+        (
+            "Acknowledge",
+            "" if row.over_at or row.acked_at or not row.id else f'warrener alerts ack {row.id} "your note"',
+        ),
     ]
     return [(name, value) for name, value in facts if value]
 

@@ -10,7 +10,9 @@ Message-ID. A letter whose holder is silent for a whole lease, by the watcher's 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +26,7 @@ from warrener.broker import Broker, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, InvalidMessage, StoreRefused, StoreUnavailable
 from warrener.ids import new_token
-from warrener.letters import Letter
+from warrener.letters import AlertRow, Letter
 from warrener.membership import Notice
 from warrener.messages import AlertNote, decode
 from warrener.runtime.parts import migrated
@@ -35,7 +37,7 @@ from .absence import Pauses
 from .composing import Told, mail, named, posted
 from .crash_points import crash_point
 from .delays import DelayWatch
-from .folding import Content, fold, fold_of, sort_out
+from .folding import Content, News, fold, fold_of, sort_out
 from .mailing import HandedOver, MailServers
 from .members import MemberAlerts
 from .posting import Webhooks
@@ -69,7 +71,7 @@ class Limits:
 
 
 class AlertDesk:
-    """The desk of one program. What it hears (`raise_`, `news`, `away`, `back`) it keeps in memory first, and never waits."""
+    """The desk of one program. It keeps in memory what it hears, and whoever tells it something never waits."""
 
     def __init__(
         self,
@@ -94,7 +96,8 @@ class AlertDesk:
         self._heard, self._unsorted = asyncio.Event(), asyncio.Event()
         self._handing: dict[int, asyncio.Task[None]] = {}
         self._seen: dict[int, tuple[tuple[str | None, int], float]] = {}
-        self._told_directly: dict[str, datetime] = {}
+        self._due = asyncio.Event()
+        self._told_directly: set[tuple[str, datetime]] = set()
 
     # ── what it hears ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,6 +236,7 @@ class AlertDesk:
         except Fenced as error:
             log.debug("another desk was faster", reason=str(error))
             return True
+        self._due.set()
         return number == _SORTED_AT_ONCE
 
     def _sort_in(self, tx: Transaction) -> int:
@@ -259,6 +263,7 @@ class AlertDesk:
     async def _deliver(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
+                self._due.clear()
                 now = self._clock.now()
                 waiting = await self._asked(lambda tx, now=now: tx.letters.waiting(now, _TAKEN_AT_ONCE), write=False)  # type: ignore[misc]
                 self._seen = {letter.id: self._seen[letter.id] for letter in waiting if letter.id in self._seen}
@@ -267,7 +272,9 @@ class AlertDesk:
                         break
                     if letter.id not in self._handing and self._may_take(letter):
                         await self._take(letter, tasks)
-                await asyncio.sleep(_LOOK_EVERY_S / 4)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_EVERY_S):
+                        await self._due.wait()
 
     def _may_take(self, letter: Letter) -> bool:
         """Tell whether nobody holds a letter, or somebody who has been silent for too long."""
@@ -287,7 +294,11 @@ class AlertDesk:
         crash_point("gossip.taken")
         task = tasks.create_task(self._hand_over(taken))
         self._handing[taken.id] = task
-        task.add_done_callback(lambda _: self._handing.pop(taken.id, None))
+        task.add_done_callback(lambda _: self._handed(taken.id))
+
+    def _handed(self, number: int) -> None:
+        del self._handing[number]
+        self._due.set()
 
     async def _hand_over(self, letter: Letter) -> None:
         content = Content.read(letter.content)
@@ -321,6 +332,27 @@ class AlertDesk:
                 self.raise_(alert, at)
             for alert in self._members.settled(now):
                 self.raise_(alert)
+            await self._tell_directly(now)
+
+    async def _tell_directly(self, now: datetime) -> None:
+        """Tell of a database that is away without it, as far as this program can: each gossip program for itself."""
+        trouble = self._troubles.alert_of("store")
+        if trouble is None:
+            self._told_directly.clear()
+            return
+        alert, since = trouble
+        row = AlertRow(0, alert, since, alert.episode)
+        content = Content()
+        content.add(News(row, over=False))
+        for way in self._routes.ways(alert, now):
+            if (way.destination, since) in self._told_directly:
+                continue
+            token = hashlib.blake2b(f"{since.isoformat()} {self._who}".encode(), digest_size=12).hexdigest()
+            letter = Letter(token, way.destination, "direct", content.written(), since, since, since, 0.0)
+            result = await self._send(Told(letter, content, [row]))
+            log.warning("a letter of alerts, without the database", to=way.destination, outcome=result.outcome)
+            if result.verdict != "again":
+                self._told_directly.add((way.destination, since))
 
     async def _watch_delays(self) -> None:
         while True:

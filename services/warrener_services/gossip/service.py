@@ -21,6 +21,7 @@ from warrener.topology import control
 
 from .absence import Absence, Pauses
 from .bulletin import Bulletin, Edition
+from .ear import Ear, NoEar
 from .handlers import bodies_of, message_of
 
 log = structlog.get_logger(__name__)
@@ -36,15 +37,25 @@ class GossipService:
     Neither the gossip nor the broker is closed in here; who made them closes them.
     """
 
-    def __init__(self, *, gossip: Gossip, broker: Broker, who: str, rng: Random, first_pause_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        gossip: Gossip,
+        broker: Broker,
+        who: str,
+        rng: Random,
+        first_pause_s: float = 0.5,
+        ear: Ear | None = None,
+    ) -> None:
         self._gossip = gossip
         self._broker = broker
         self._rng = rng
         self._first_pause_s = first_pause_s
         self._calls = control(who, "rollcall")
         self._bulletin = Bulletin()
-        self._gossip_away = Absence("gossip")
-        self._broker_away = Absence("broker")
+        self._ear = ear or NoEar()
+        self._gossip_away = Absence("gossip", ear)
+        self._broker_away = Absence("broker", ear)
 
     async def run(self) -> None:
         """Run until cancelled; what was not published by then is lost, and harmless."""
@@ -70,6 +81,7 @@ class GossipService:
         bulletin = self._bulletin
         begins, knew_members = not bulletin.in_sight, bool(bulletin.picture.members)
         notices = bulletin.hear(change)
+        self._ear.news(notices)
         if begins:
             log.info("gossip is in sight", members=len(bulletin.picture.members))
         for notice in notices:
