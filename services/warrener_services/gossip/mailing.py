@@ -7,6 +7,7 @@ may have taken the mail all the same (`unclear`): then nothing but the very same
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import stat
 from collections.abc import Iterator, Sequence
@@ -221,7 +222,8 @@ def _in_words(error: BaseException, server: Server, progress: _Progress) -> str:
     if isinstance(error, (TimeoutError, aiosmtplib.SMTPTimeoutError)):
         return f"it did not answer in time (at the {progress.step})"
     if progress.step == "connection":
-        return f"cannot be reached: {_said(error)}"
+        codes = [cause.errno for cause in _chain(error) if isinstance(cause, OSError) and cause.errno]
+        return f"cannot be reached: {os.strerror(codes[-1]) if codes and codes[-1] > 0 else _said(error)}"
     return f"the conversation broke off at the {progress.step}: {_said(error)}"
 
 

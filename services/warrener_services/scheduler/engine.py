@@ -29,6 +29,7 @@ from warrener.states import HELD, Move, State
 from warrener.store import Changes, ParkedMessage, TaskRow, Transaction
 
 from . import handlers, intents
+from .alerting import message_parked
 from .book import Book
 from .demand import tell
 from .handlers import LEASE_MARGIN, storable
@@ -155,7 +156,8 @@ class Engine:
 
     def park(self, delivery: Delivery, reason: str, now: datetime) -> tuple[None, Changes]:
         """Put a message aside that cannot be handled."""
-        return None, Changes(parked=[_parked(delivery, reason, now)])
+        message = _parked(delivery, reason, now)
+        return None, Changes(parked=[message], alerts=[(message_parked(message), now)])
 
     def _refill(self, tick: Tick) -> None:
         for lane, window in self.book.windows.items():
@@ -176,7 +178,7 @@ class Engine:
         read: list[tuple[Delivery, Body]] = []
         for delivery in deliveries:
             if delivery.queue == "parked":
-                tick.parked.append(_parked_elsewhere(delivery, tick.now))
+                tick.park(_parked_elsewhere(delivery, tick.now))
                 continue
             try:
                 _refuse_large(delivery)
@@ -186,7 +188,7 @@ class Engine:
                 read.append((delivery, body))
             except (InvalidMessage, Forged) as error:
                 log.warning("parked a message", reason=str(error), kind=delivery.kind)
-                tick.parked.append(_parked(delivery, str(error), tick.now))
+                tick.park(_parked(delivery, str(error), tick.now))
         return self._unhandled(tick, read)
 
     def _unhandled(self, tick: Tick, read: list[tuple[Delivery, Body]]) -> list[tuple[Delivery, Body]]:

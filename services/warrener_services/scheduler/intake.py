@@ -66,7 +66,7 @@ def take_up(tick: Tick, loaded: RunRow, text: str) -> None:
         plan = Definition.read(text).plan(json.loads(run.params), run=facts_of(run))
     except InvalidWorkflow as error:  # accepted by a program of another version than ours
         log.error("cannot expand an accepted run", run=run.id, reason=str(error))
-        tick.refuse_run(run)
+        tick.refuse_run(run, str(error))
     else:
         expand(tick, run, plan)
 

@@ -12,6 +12,7 @@ from warrener.states import FINAL as FINAL_TASKS
 from warrener.states import Move, State, may
 from warrener.store import Intent, TaskRow
 
+from .alerting import task_reopened
 from .successors import stand_in_line
 from .tick import Tick
 
@@ -95,6 +96,8 @@ def retry_run(tick: Tick, run_id: RunId) -> None:
 
 
 def _reopen(tick: Tick, row: TaskRow, unmet: int) -> None:
+    if (over := task_reopened(row)) is not None:
+        tick.alert(over)
     tick.move(
         row, Move.REOPEN, unmet=unmet, tries=0, cause=None, message=None, exit_code=None, output=None,
         worker=None, boot=None, ordered_at=None, started_at=None, finished_at=None, ready_at=None,

@@ -23,7 +23,7 @@ from warrener.ids import RunId, TaskRef
 from warrener.ordering import aged_level, level_of
 from warrener.runs import COUNTS_AS_CANCELLED, COUNTS_AS_FAILED, RunState, outcome
 from warrener.signing import Keys
-from warrener.states import FINAL, IN_FLIGHT, Move, move
+from warrener.states import FINAL, IN_FLIGHT, Move, State, move
 from warrener.store import (
     AttemptRow,
     Changes,
@@ -37,6 +37,7 @@ from warrener.store import (
     Transaction,
 )
 
+from .alerting import message_parked, run_refused, task_ended
 from .book import MAX_DEFINED, Book
 from .outgoing import Outgoing
 from .policies import policy_of
@@ -187,8 +188,9 @@ class Tick:
                 self.make_ready(row, Move.NEEDS_MET)
         self.out.run_event(run)
 
-    def refuse_run(self, run: RunRow) -> None:
+    def refuse_run(self, run: RunRow, reason: str) -> None:
         """End an accepted run that cannot be expanded."""
+        self.alert(run_refused(run, reason))
         self._runs[run.id] = run
         run.state, run.finished_at = RunState.FAILED, self.now
         self.out.run_event(run)
@@ -228,6 +230,8 @@ class Tick:
             run.unfinished -= 1
             run.failed += row.state in COUNTS_AS_FAILED
             run.cancelled += row.state in COUNTS_AS_CANCELLED
+            if row.state is not State.SUCCEEDED or row.deadline_at < self.now:
+                self.alerts += [(alert, self.now) for alert in task_ended(row, run)]
         for run_id in counted:
             self._judge(self._new_runs.get(run_id) or self._runs[run_id])
 
@@ -246,6 +250,11 @@ class Tick:
     def alert(self, alert: Alert) -> None:
         """Tell the admins, when this tick is committed; what is open already is only counted once more."""
         self.alerts.append((alert, self.now))
+
+    def park(self, message: ParkedMessage) -> None:
+        """Put a message aside that nobody can handle."""
+        self.parked.append(message)
+        self.alert(message_parked(message))
 
     # ── shards ───────────────────────────────────────────────────────────────────────────────────────────────
 
