@@ -163,6 +163,24 @@ def list_runs(*, state: Sequence[str], owner: str | None, workflow: str | None, 
     return Ask("GET", "/runs", {name: value for name, value in query.items() if value not in (None, [])})
 
 
+def list_alerts(
+    *,
+    open_only: bool,
+    kind: Sequence[str],
+    severity: Sequence[str],
+    site: str | None,
+    owner: str | None,
+    before: int | None,
+    limit: int,
+) -> Ask:
+    """Ask for alerts."""
+    query: dict[str, Any] = {"limit": limit, "open": open_only, "kind": list(kind), "severity": list(severity)}
+    query |= {
+        name: value for name, value in (("site", site), ("owner", owner), ("before", before)) if value is not None
+    }
+    return Ask("GET", "/alerts", query)
+
+
 def log_page(run: str, task: str, *, stream: str, attempt: int | None, start: int) -> Ask:
     """Ask for what a task printed."""
     query: dict[str, Any] = {"stream": stream, "start": start}

@@ -21,6 +21,8 @@ from warrener.errors import GatewayUnavailable, Overloaded, Unavailable
 from warrener.messages import Json
 from warrener.runs import FINAL
 from warrener.views import (
+    AlertDetail,
+    AlertView,
     Health,
     LogPage,
     ParkedDetail,
@@ -214,6 +216,37 @@ class AsyncClient:
         """Drop a parked message for good."""
         ask = Ask("DELETE", asking.path_of("parked", number), safe=False)
         return asking.read(ParkedView, await self._ask(ask))
+
+    async def alerts(
+        self,
+        *,
+        open_only: bool = False,
+        kind: Sequence[str] = (),
+        severity: Sequence[str] = (),
+        site: str | None = None,
+        owner: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[AlertView]:
+        """List alerts, newest first; with `open_only`, what is neither over nor acknowledged."""
+        ask = asking.list_alerts(
+            open_only=open_only, kind=kind, severity=severity, site=site, owner=owner, before=before, limit=limit
+        )
+        return [asking.read(AlertView, one) for one in await self._ask(ask)]
+
+    async def alert(self, number: int) -> AlertDetail:
+        """Look at an alert."""
+        return asking.read(AlertDetail, await self._ask(Ask("GET", asking.path_of("alerts", number))))
+
+    async def ack_alert(self, number: int, *, by: str, note: str = "") -> AlertView:
+        """Say that somebody takes care of an alert; raises Conflict when somebody has said so."""
+        body = {"by": by, "note": note}
+        ask = Ask("POST", asking.path_of("alerts", number, "ack"), body=body, safe=False)
+        return asking.read(AlertView, await self._ask(ask))
+
+    async def test_alert(self) -> AlertDetail:
+        """Send a test alert on its way; look at it with `alert` until its letters have ended."""
+        return asking.read(AlertDetail, await self._ask(Ask("POST", "/alerts/test", safe=False)))
 
     async def health(self) -> Health:
         """Tell whether store and broker are there; raises GatewayUnavailable."""

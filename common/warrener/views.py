@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from warrener.alerts import Severity
 from warrener.messages import Json, KeyText, NameText
 from warrener.states import State
 
@@ -254,6 +255,53 @@ class ParkedDetail(ParkedView):
 
     headers: dict[str, str] = {}
     body: str = ""
+
+
+class AlertView(View):
+    """Something that admins should know. `sorted`: an alert desk has seen it; `repeats`: raised so often again."""
+
+    id: int
+    kind: str
+    subject: str
+    severity: Severity
+    site: str = ""
+    owner: str = ""
+    text: str
+    cause: str = ""
+    look: str = ""
+    at: AwareDatetime
+    sorted: bool = True
+    repeats: int = 0
+    over_at: AwareDatetime | None = None
+    over_text: str = ""
+    acked_at: AwareDatetime | None = None
+    acked_by: str = ""
+    note: str = ""
+
+
+class LetterView(View):
+    """A mail to one address, or a call of one webhook: how it went, or why it waits."""
+
+    destination: str
+    tries: int = 0
+    ended_at: AwareDatetime | None = None
+    outcome: str = ""
+
+
+class AlertDetail(AlertView):
+    """An alert with the end of what was printed; a test also with its letters."""
+
+    excerpt: str = ""
+    letters: list[LetterView] = []
+
+
+class AckAsked(Asked):
+    """Who takes care of an alert, and what of it."""
+
+    by: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="Who acknowledges it.")
+    note: str = Field(
+        default="", max_length=2_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$", description="What is done."
+    )
 
 
 class Health(View):

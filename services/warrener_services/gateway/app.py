@@ -16,11 +16,12 @@ from starlette.exceptions import HTTPException
 
 from warrener.errors import Conflict, InvalidWorkflow, NotFound, Overloaded, Refused, Unavailable, WarrenerError
 from warrener.problems import join, meant
-from warrener.views import Submission
+from warrener.views import AckAsked, Submission
 
 from .desk import Desk
 from .guard import App, Guard
-from .routes import deployment, parked, runs, tasks
+from .routes import alerts, deployment, parked, runs, tasks
+from .routes.alerts import AlertsAsked
 from .routes.runs import RunsAsked
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,9 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_BODY_FIELDS = [*Submission.model_fields, *AckAsked.model_fields]
+_QUERY_FIELDS = [*RunsAsked.model_fields, *AlertsAsked.model_fields]
+
 _STATUS: Mapping[type[Exception], int] = {NotFound: 404, Conflict: 409}
 
 
@@ -65,7 +69,7 @@ def make_app(desk: Desk, *, token: str) -> App:
         responses=_REFUSALS,
     )
     app.state.desk = desk
-    for part in (runs, tasks, parked, deployment):
+    for part in (runs, tasks, parked, alerts, deployment):
         app.include_router(part.router)
     app.add_exception_handler(WarrenerError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
@@ -103,7 +107,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
     if found["type"] == "json_invalid":
         return f"the body is no JSON: {found.get('ctx', {}).get('error', found['msg'])}"
     if found["type"] == "extra_forbidden":
-        known = Submission.model_fields if source == "body" else RunsAsked.model_fields
+        known = _BODY_FIELDS if source == "body" else _QUERY_FIELDS
         return f"{place}: there is no such field{meant(steps[-1], known)}"
     if found["type"] == "missing":
         return f"{place}: this field is missing" if place else "the body is missing; send JSON"

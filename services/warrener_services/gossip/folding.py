@@ -86,6 +86,8 @@ def sort_out(rows: Sequence[AlertRow], latest: Mapping[str, AlertRow]) -> tuple[
         else:
             done.kept.append(row.id)
             known[row.episode] = row
+            if row.alert.kind == AlertKind.TEST:
+                done.over.append((row.id, row.at, "It was a test."))
             news.append(News(row, over=False))
     return done, news
 

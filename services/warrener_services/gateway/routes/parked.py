@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from warrener.alerts import Alert, AlertKind
 from warrener.broker import Message
 from warrener.errors import NotFound
 from warrener.ids import new_token
-from warrener.store import ParkedMessage
+from warrener.store import Changes, ParkedMessage, Transaction
 from warrener.views import LIMIT, ParkedDetail, ParkedView
 from warrener_services.gateway.desk import Desk
 from warrener_services.gateway.looking import parked_detail, parked_view
@@ -46,7 +47,7 @@ async def replay(number: TheNumber, desk: TheDesk) -> ParkedView:
         headers=parked.headers,
     )
     await desk.broker.publish(message)
-    await desk.write(lambda tx: tx.notes.unpark(number))
+    await _unpark(desk, parked, "was published again")
     return parked_view(parked)
 
 
@@ -54,8 +55,19 @@ async def replay(number: TheNumber, desk: TheDesk) -> ParkedView:
 async def drop(number: TheNumber, desk: TheDesk) -> ParkedView:
     """Forget it; there is no way back."""
     message = await _one(desk, number)
-    await desk.write(lambda tx: tx.notes.unpark(number))
+    await _unpark(desk, message, "was dropped")
     return parked_view(message)
+
+
+async def _unpark(desk: Desk, message: ParkedMessage, what: str) -> None:
+    over = Alert(AlertKind.MESSAGE_PARKED, message.message_id, f"The parked message {message.id} {what}.", over=True)
+    now = desk.clock.now()
+
+    def work(tx: Transaction) -> None:
+        tx.notes.unpark(message.id)
+        tx.write(Changes(alerts=[(over, now)]))
+
+    await desk.write(work)
 
 
 async def _one(desk: Desk, number: int) -> ParkedMessage:
