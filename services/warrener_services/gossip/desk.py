@@ -106,7 +106,8 @@ class AlertDesk:
         if len(self._own) >= _LOCAL:
             log.error("too many alerts for a store that is away; one is only here", alert=alert.text)
             return
-        log.info("alert", kind=alert.kind, subject=alert.subject, over=alert.over, text=alert.text)
+        say = log.debug if alert.over else log.info  # most ends are of nothing: whoever starts says what is well
+        say("alert", kind=alert.kind, subject=alert.subject, over=alert.over, text=alert.text)
         self._own.append((alert, at or self._clock.now()))
         self._heard.set()
 
