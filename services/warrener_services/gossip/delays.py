@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 
 from warrener.alerts import Alert, AlertKind
 from warrener.letters import LateTask, OpenRun
@@ -88,7 +89,7 @@ def _late(task: LateTask) -> Alert:
         site=task.site,
         owner=task.owner,
         cause="It or what it needs took longer than expected, or waited for workers with room.",
-        look=f"warrener why {task.run}/{task.name}",
+        look=f"warrener why {quote(f'{task.run}/{task.name}')}",
     )
 
 

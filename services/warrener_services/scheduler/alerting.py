@@ -5,6 +5,8 @@ Written with the tick that did it, and only by what went wrong: what succeeds co
 
 from __future__ import annotations
 
+from shlex import quote
+
 from warrener.alerts import Alert, AlertKind
 from warrener.errors import Cause
 from warrener.states import State
@@ -57,9 +59,13 @@ def _failed(kind: AlertKind, row: TaskRow, run: RunRow) -> Alert:
         cause = _CAUSES.get(row.cause or "", "")
     return _of(
         kind, row, f"{row.name} of {row.workflow} {how}{f': {first}' if first else '.'}", run, cause=cause,
-        look=f"warrener logs {row.run} {row.name}" if row.kind == "job" else f"warrener status {row.run}/{row.name}",
+        look=f"warrener logs {row.run} {quote(row.name)}" if row.kind == "job" else _status(row),
         excerpt=more,
     )  # fmt: skip
+
+
+def _status(row: TaskRow) -> str:
+    return f"warrener status {quote(f'{row.run}/{row.name}')}"
 
 
 def _late(row: TaskRow, run: RunRow) -> list[Alert]:
@@ -72,7 +78,7 @@ def _late(row: TaskRow, run: RunRow) -> list[Alert]:
         f" {late_s:.0f} s later.",
         run,
         cause="It or what it needs took longer than expected, or waited for workers with room.",
-        look=f"warrener status {row.run}/{row.name}",
+        look=_status(row),
     )  # fmt: skip
     over = _of(AlertKind.DEADLINE_MISSED, row, f"{row.name} {row.state} {late_s:.0f} s late.", over=True)
     match row.state:

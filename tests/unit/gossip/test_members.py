@@ -1,0 +1,108 @@
+"""From news of members to alerts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from warrener.alerts import AlertKind
+from warrener.gossip import Change, Member, Status
+from warrener.membership import News, Notice, Picture, after
+from warrener_services.gossip.members import MemberAlerts
+from warrener_services.gossip.trouble import Troubles, parts_seen_from
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+A = Member("a", Status.ALIVE, "10.0.0.1:7946", {"site": "lab"})
+A_FAILED = Member("a", Status.FAILED, "10.0.0.1:7946", {"site": "lab"})
+
+
+def said(alerts: MemberAlerts, news: News, s: float = 0, member: Member = A) -> list[tuple[str, bool]]:
+    return [(one.kind, one.over) for one in alerts.take([Notice(news, member)], NOW + timedelta(seconds=s))]
+
+
+def test_a_failure_is_alerted_and_its_end() -> None:
+    alerts = MemberAlerts()
+    (alert,) = alerts.take([Notice(News.FAILED, A_FAILED)], NOW)
+
+    assert (alert.kind, alert.subject, alert.site) == (AlertKind.MEMBER_FAILED, "a", "lab")
+    assert alert.text.startswith("a (10.0.0.1:7946) does not answer")
+    assert said(alerts, News.BACK, 1) == [(AlertKind.MEMBER_FAILED, True)]
+
+
+def test_leaving_is_alerted_unless_it_only_takes_out_who_had_failed() -> None:
+    alerts = MemberAlerts()
+    assert said(alerts, News.LEFT) == [(AlertKind.MEMBER_LEFT, False)]
+    assert said(alerts, News.JOINED) == [(AlertKind.MEMBER_LEFT, True)]
+    said(alerts, News.FAILED)
+    assert said(alerts, News.LEFT) == [(AlertKind.MEMBER_FAILED, True)]
+
+
+def test_who_is_here_at_the_start_ends_what_an_earlier_life_alerted() -> None:
+    _, notices = after(Picture(), Change([A, Member("b", Status.FAILED)], full=True))
+    alerts = MemberAlerts().take(notices, NOW)
+
+    assert [(one.kind, one.subject, one.over) for one in alerts] == [
+        (AlertKind.MEMBER_FAILED, "a", True),
+        (AlertKind.MEMBER_LEFT, "a", True),
+        (AlertKind.MEMBER_FAILED, "b", False),
+    ]
+
+
+def test_who_comes_and_goes_is_told_of_once_until_it_is_stable() -> None:
+    alerts = MemberAlerts()
+    kinds = []
+    for n in range(6):
+        kinds += said(alerts, News.FAILED, 60 * n)
+        said(alerts, News.BACK, 60 * n + 30)
+
+    assert kinds == [(AlertKind.MEMBER_FAILED, False)] * 2 + [(AlertKind.MEMBER_FLAPPING, False)]
+    assert alerts.settled(NOW + timedelta(minutes=9)) == []
+    (over,) = alerts.settled(NOW + timedelta(minutes=10))
+    assert (over.kind, over.over) == (AlertKind.MEMBER_FLAPPING, True)
+    assert said(alerts, News.FAILED, 3600) == [(AlertKind.MEMBER_FAILED, False)]
+
+
+def test_who_is_gone_after_all_is_told_of() -> None:
+    alerts = MemberAlerts()
+    for n in range(3):
+        said(alerts, News.FAILED, n)
+        if n < 2:
+            said(alerts, News.BACK, n)
+
+    over, failed = alerts.settled(NOW + timedelta(minutes=6))
+    assert (over.kind, over.over) == (AlertKind.MEMBER_FLAPPING, True)
+    assert (failed.kind, failed.over) == (AlertKind.MEMBER_FAILED, False)
+
+
+# ── parts that are away ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def at(s: float) -> datetime:
+    return NOW + timedelta(seconds=s)
+
+
+def test_a_part_that_is_away_for_a_moment_is_no_alert() -> None:
+    troubles = Troubles(parts_seen_from("here"))
+    troubles.back("broker", at(0))
+    troubles.away("broker", "no connection", at(1))
+    assert troubles.lasting(at(5)) == []
+    assert troubles.back("broker", at(6)) == []
+    assert troubles.lasting(at(60)) == []
+
+
+def test_a_part_that_stays_away_is_alerted_again_and_again_and_its_return() -> None:
+    troubles = Troubles(parts_seen_from("here"))
+    troubles.away("store", "no connection", at(0))
+    ((alert, since),) = troubles.lasting(at(11))
+    assert (alert.kind, alert.subject, since) == (AlertKind.STORE_TROUBLE, "database", at(0))
+    assert "no connection" in alert.text
+    assert troubles.lasting(at(30)) == []
+    assert len(troubles.lasting(at(75))) == 1
+    ((over, when),) = troubles.back("store", at(80))
+    assert (over.over, when) == (True, at(80))
+    assert troubles.alert_of("store") is None
+
+
+def test_the_first_sight_of_a_part_ends_what_an_earlier_life_alerted() -> None:
+    troubles = Troubles(parts_seen_from("here"))
+    assert [alert.over for alert, _ in troubles.back("gossip", at(0))] == [True]
+    assert troubles.back("gossip", at(1)) == []
