@@ -12,7 +12,7 @@ import subprocess
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from fleet.process import HOST, FleetError, Process, aside, find_program, free_port
+from fleet.process import LOOPBACK, FleetError, Place, Process, aside, find_program, free_port
 
 USER = "warrener"
 PASSWORD = "burrows"  # noqa: S105 - of a throw-away server on the loopback
@@ -31,8 +31,8 @@ def private_postgresql(folder: Path) -> AbstractAsyncContextManager[PostgreSQLSe
 class PostgreSQLServer:
     """A server that can be killed, stopped, and started again with the same data."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, place: Place = LOOPBACK) -> None:
+        self.folder, self.place = folder, place
         self.port = free_port()
         self._user = _unprivileged_user()
         self._server: Process | None = None
@@ -43,18 +43,18 @@ class PostgreSQLServer:
         return self.url_of("warrener")
 
     def url_of(self, database: str) -> str:
-        return f"postgresql://{USER}:{PASSWORD}@{HOST}:{self.port}/{database}"
+        return f"postgresql://{USER}:{PASSWORD}@{self.place.address}:{self.port}/{database}"
 
     def start(self) -> None:
         fresh = not self._data.exists()
         if fresh:
             self._make_data()
         command = [
-            _program("postgres"), "-D", self._data, "-h", HOST, "-p", str(self.port),
+            _program("postgres"), "-D", self._data, "-h", self.place.address, "-p", str(self.port),
             "-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "log_min_messages=warning",
         ]  # fmt: skip
         log = self.folder / "postgresql.log"
-        self._server = Process.start("PostgreSQL", command, log=log, cwd=self.folder, user=self._user)
+        self._server = Process.start("PostgreSQL", command, log=log, cwd=self.folder, user=self._user, place=self.place)
         self._server.wait_until(self._is_ready)
         if fresh:
             self.sql("CREATE DATABASE warrener")
@@ -91,11 +91,11 @@ class PostgreSQLServer:
         """Drop a database that `create_database` made, and whatever still uses it."""
         self.sql(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2]}" WITH (FORCE)')
 
-    def sql(self, statement: str) -> str:
+    def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement as the owner of the server and return what it prints."""
         flags = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
         done = subprocess.run(
-            [str(_program("psql")), *flags, "-c", statement, self.url_of("postgres")],
+            [str(_program("psql")), *flags, "-c", statement, self.url_of(database)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -115,7 +115,7 @@ class PostgreSQLServer:
         return self._server
 
     def _is_ready(self) -> bool:
-        command = [str(_program("pg_isready")), "-q", "-h", HOST, "-p", str(self.port), "-d", "postgres"]
+        command = [str(_program("pg_isready")), "-q", "-h", self.place.address, "-p", str(self.port), "-d", "postgres"]
         return subprocess.run(command, check=False, timeout=10).returncode == 0
 
     def _make_data(self) -> None:
@@ -134,6 +134,8 @@ class PostgreSQLServer:
         if maker.returncode != 0:
             text = maker.log.read_text(errors="replace").strip()
             raise FleetError(f"initdb failed in {self.folder} (can {self._user} reach that folder?): {text}")
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet scram-sha-256\n")  # those on other hosts, if it has a place with hosts
 
 
 def _program(name: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -25,6 +27,25 @@ _POLL_S = 0.05
 
 class FleetError(RuntimeError):
     """A private server could not be started; says which, why, and where its log is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server runs: an address of its own, and the words before a command that bring it there."""
+
+    address: str = HOST
+    prefix: tuple[str, ...] = ()
+
+    def command(self, words: Sequence[object], user: str | None = None) -> list[str]:
+        """Return a command that runs at this place; a change of user comes after the change of place."""
+        if not self.prefix:
+            return [str(word) for word in words]
+        entry = pwd.getpwnam(user) if user else None
+        ids = ("-S", str(entry.pw_uid), "-G", str(entry.pw_gid)) if entry else ()
+        return [*self.prefix, *ids, "--", *(str(word) for word in words)]
+
+
+LOOPBACK = Place()
 
 
 class Server(Protocol):
@@ -70,11 +91,14 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         user: str | None = None,
+        place: Place = LOOPBACK,
     ) -> Self:
         """Start a command; its output is appended to `log`. `env` is added to this process's environment."""
+        words = place.command(command, user)
+        user = None if place.prefix else user  # that of the prefix is needed to get there
         with log.open("ab") as output:
             child = subprocess.Popen(
-                [str(word) for word in command],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -197,10 +221,10 @@ def _is_free(port: int, kind: socket.SocketKind) -> bool:
         return True
 
 
-def answers(port: int, *, say: bytes = b"") -> bool:
+def answers(port: int, *, say: bytes = b"", address: str = HOST) -> bool:
     """Tell whether a TCP server accepts on this port; with `say`, whether it also answers that."""
     try:
-        with socket.create_connection((HOST, port), timeout=2.0) as connection:
+        with socket.create_connection((address, port), timeout=2.0) as connection:
             if not say:
                 return True
             connection.sendall(say)

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from fleet.process import HOST, FleetError, Process, answers, aside, find_program, free_port
+from fleet.process import LOOPBACK, FleetError, Place, Process, answers, aside, find_program, free_port
 
 USER = "warrener"
 PASSWORD = "rabbits"  # noqa: S105 - of a throw-away node on the loopback
@@ -25,8 +25,8 @@ def private_rabbitmq(folder: Path) -> AbstractAsyncContextManager[RabbitMQNode]:
 class RabbitMQNode:
     """A node that can be killed, stopped, started again with the same data, and frozen."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, place: Place = LOOPBACK) -> None:
+        self.folder, self.place = folder, place
         self.port = free_port()
         self._epmd_port = free_port()
         self._dist_port = free_port()
@@ -37,7 +37,7 @@ class RabbitMQNode:
 
     @property
     def url(self) -> str:
-        return f"amqp://{USER}:{PASSWORD}@{HOST}:{self.port}/"
+        return f"amqp://{USER}:{PASSWORD}@{self.place.address}:{self.port}/"
 
     @property
     def pid(self) -> int:
@@ -50,12 +50,15 @@ class RabbitMQNode:
         self._write_configuration()
         if self._epmd is None or not self._epmd.running:
             # Started by us in the foreground: the one that Erlang starts by itself outlives its node.
-            command = [epmd, "-port", str(self._epmd_port), "-address", HOST]
-            self._epmd = Process.start("epmd", command, log=self.folder / "epmd.log")
-            self._epmd.wait_until(lambda: answers(self._epmd_port))
+            command = [epmd, "-port", str(self._epmd_port), "-address", self.place.address]
+            self._epmd = Process.start("epmd", command, log=self.folder / "epmd.log", place=self.place)
+            self._epmd.wait_until(lambda: answers(self._epmd_port, address=self.place.address))
         log = self.folder / "rabbitmq.log"
-        self._node = Process.start("RabbitMQ", [server], log=log, env=self._environment(), cwd=self.folder)
-        self._node.wait_until(lambda: answers(self.port, say=_PROTOCOL_HEADER), timeout_s=90.0)
+        self._node = Process.start(
+            "RabbitMQ", [server], log=log, env=self._environment(), cwd=self.folder, place=self.place
+        )
+        where = self.place.address
+        self._node.wait_until(lambda: answers(self.port, say=_PROTOCOL_HEADER, address=where), timeout_s=90.0)
 
     def stop(self) -> None:
         if self._node is not None and self._node.running:
@@ -83,7 +86,7 @@ class RabbitMQNode:
         """Run rabbitmqctl on this node (takes about a second) and return what it prints."""
         program = find_program("rabbitmqctl", package="rabbitmq-server", places=_PLACES)
         done = subprocess.run(
-            [program, "-q", *words],
+            self.place.command([program, "-q", *words]),
             env={**os.environ, **self._environment()},
             cwd=self.folder,
             capture_output=True,
@@ -123,7 +126,7 @@ class RabbitMQNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "plugins").write_text("[].\n")
         (self.folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = {HOST}:{self.port}\n"
+            f"listeners.tcp.1 = {self.place.address}:{self.port}\n"
             f"default_user = {USER}\n"
             f"default_pass = {PASSWORD}\n"
             "log.console = true\n"
@@ -135,10 +138,10 @@ class RabbitMQNode:
         return {
             "HOME": str(self.folder),  # the Erlang cookie lies here
             "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_ADDRESS": self.place.address,
             "RABBITMQ_NODENAME": f"warrener{self.port}@localhost",
             "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_IP_ADDRESS": self.place.address,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "logs"),

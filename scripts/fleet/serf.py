@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from urllib.parse import quote
 
-from fleet.process import HOST, FleetError, Process, answers, aside, find_program, free_port
+from fleet.process import LOOPBACK, FleetError, Place, Process, answers, aside, find_program, free_port
 
 RPC_AUTH = "clover"
 
@@ -46,10 +46,12 @@ class SerfAgent:
         encrypt_key: str = "",
         profile: str = "lan",
         tags: Mapping[str, str] | None = None,
+        place: Place = LOOPBACK,
     ) -> None:
         self.folder = folder
         self.name = name
         self.rpc_auth = rpc_auth
+        self.place = place
         self.port = free_port()
         self.rpc_port = free_port()
         self._more = {
@@ -64,18 +66,19 @@ class SerfAgent:
     @property
     def address(self) -> str:
         """Where other agents join it."""
-        return f"{HOST}:{self.port}"
+        return f"{self.place.address}:{self.port}"
 
     @property
     def rpc_url(self) -> str:
         key = f"{quote(self.rpc_auth, safe='')}@" if self.rpc_auth else ""
-        return f"serf://{key}{HOST}:{self.rpc_port}"
+        return f"serf://{key}{self.place.address}:{self.rpc_port}"
 
     def start(self) -> None:
         serf = find_program("serf", package="serf")
         command = [serf, "agent", f"-config-file={self._write_configuration()}"]
-        self._agent = Process.start(f"Serf agent {self.name}", command, log=self.folder / f"{self.name}.log")
-        self._agent.wait_until(lambda: answers(self.rpc_port), timeout_s=30.0)
+        log = self.folder / f"{self.name}.log"
+        self._agent = Process.start(f"Serf agent {self.name}", command, log=log, place=self.place)
+        self._agent.wait_until(lambda: answers(self.rpc_port, address=self.place.address), timeout_s=30.0)
 
     def stop(self) -> None:
         """Leave the cluster as planned, then end."""
@@ -108,7 +111,7 @@ class SerfAgent:
         settings = {
             "node_name": self.name,
             "bind": self.address,
-            "rpc_addr": f"{HOST}:{self.rpc_port}",
+            "rpc_addr": f"{self.place.address}:{self.rpc_port}",
             "disable_coordinates": True,
             "log_level": "info",
             **self._more,
