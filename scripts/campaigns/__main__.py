@@ -71,7 +71,9 @@ def _options() -> argparse.Namespace:
         one.add_argument("--trials", type=int, help="how many; each campaign has its own default")
         one.add_argument("--seed", type=int, default=1, help="of load and faults (default 1)")
         one.add_argument("--short", action="store_true", help="a few trials, to see that all of it works")
-        one.add_argument("--folder", type=Path, help="for history and logs; default: a new one below the temporary folder")
+        one.add_argument(
+            "--folder", type=Path, help="for history and logs; default: a new one below the temporary folder"
+        )
         one.add_argument("--minutes", type=float, default=5.0, help="how long `mixed` goes on (default 5)")
         one.add_argument("--lease", type=float, help="seconds of the leases in `freezes` (default 3)")
         one.add_argument("--without-serf", action="store_true", help="no gossip at all: leases alone tell")

@@ -56,11 +56,12 @@ class Eye:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
 
     async def rows(self, sql: str, *values: object) -> list[asyncpg.Record] | None:
         """Return what a query finds, or None."""
         try:
-            async with asyncio.timeout(10):
+            async with self._turn, asyncio.timeout(10):
                 if self._connection is None:
                     self._connection = await asyncpg.connect(self._url, timeout=5)
                 return list(await self._connection.fetch(sql, *values))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from random import Random
 
@@ -14,7 +14,8 @@ from .auditing import Eye, audit
 from .check import Verdict, check
 from .deployment import QUICK, Deployment
 from .history import History, Line, now_s
-from .load import Load
+from .load import Load, Request
+from .mailbox import Mailbox
 from .traffic import Traffic, traffic_to
 
 _LOOK_EVERY_S = 0.05
@@ -45,6 +46,7 @@ class Campaign:
     load: Load
     rng: Random
     eye: Eye
+    mailbox: Mailbox | None = None
     number: int = 0
 
     def trials(self, full: int, short: int) -> int:
@@ -69,6 +71,16 @@ class Campaign:
     def wrong(self, text: str, kind: str = "unexpected") -> None:
         """Write down what is wrong and no line of the history shows."""
         self.history.note("wrong", text=text, kind=kind)
+
+    @property
+    def mails_expected(self) -> bool:
+        """Whether this deployment mails its alerts."""
+        return self.mailbox is not None
+
+    def mailed(self, host: str, since_s: float) -> float | None:
+        """Return how long after a moment the first mail that names a host was handed over."""
+        moments = self.mailbox.naming(host, since_s) if self.mailbox else []
+        return min(moments) - since_s if moments else None
 
     async def first_start(
         self, right: Callable[[Line], bool], since_s: float, *, within_s: float = 30.0
@@ -116,19 +128,24 @@ class Plan:
     desks: int = 2
     slots: int = 4
     rate: float = 8.0
+    load: Callable[[Load, Options], Iterator[Request]] = lambda load, _: load.mixed()
     settings: Mapping[str, str] = field(default_factory=lambda: QUICK)
+    short_settings: Mapping[str, str] = field(default_factory=dict)
+    single: bool = False
+    """Whether no task may need a second attempt."""
     end_within_s: float = END_WITHIN_S
 
 
 async def carry_out(name: str, plan: Plan, folder: Path, options: Options) -> Verdict:
     """Carry a campaign out below a folder, and judge its history."""
     meadows = plan.short_meadows if options.short else plan.meadows
+    settings = {**plan.settings, **(plan.short_settings if options.short else {})}
     deployment = Deployment(
-        folder, meadows=meadows, desks=plan.desks, slots=plan.slots, serf=options.serf, settings=plan.settings
+        folder, meadows=meadows, desks=plan.desks, slots=plan.slots, serf=options.serf, settings=settings
     )
     history = History(deployment.history)
     folder.mkdir(parents=True, exist_ok=True)
-    history.note("campaign", name=name, seed=options.seed, trials=options.trials, short=options.short)
+    history.note("campaign", name=name, seed=options.seed, single=plan.single, options=_told(options))
     await asyncio.to_thread(deployment.__enter__)
     try:
         await _play(plan, deployment, history, options)
@@ -144,7 +161,7 @@ async def _play(plan: Plan, deployment: Deployment, history: History, options: O
         campaign = Campaign(options, deployment, history, traffic, load, strikes, eye)
         begun = time.monotonic()
         if plan.rate:
-            async with traffic.flowing(load.mixed(), rate=plan.rate):
+            async with traffic.flowing(plan.load(load, options), rate=plan.rate):
                 await campaign.warm()
                 await plan.nemesis(campaign)
         else:
@@ -154,6 +171,10 @@ async def _play(plan: Plan, deployment: Deployment, history: History, options: O
                 await eye.until_all_ended()
         await audit(deployment, history, eye)
         history.note("ended", faults=campaign.number, seconds=round(time.monotonic() - begun, 1))
+
+
+def _told(options: Options) -> dict[str, object]:
+    return {one.name: getattr(options, one.name) for one in fields(options)}
 
 
 @asynccontextmanager

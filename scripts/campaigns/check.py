@@ -33,6 +33,8 @@ class Verdict:
     trials: int = 0
     anew: int = 0
     """Tasks that needed more than one attempt: without any, nothing was put to the test."""
+    ran_on: int = 0
+    """Attempts that still worked when the next one had begun: a paused host may run on briefly after it wakes."""
     strays: int = 0
     """Late and strange reports that were kept as evidence and not applied."""
     found: dict[str, list[str]] = field(
@@ -66,6 +68,7 @@ class Verdict:
             "runs": self.runs,
             "tasks": self.tasks,
             "placed_anew": self.anew,
+            "ran_on": self.ran_on,
             "strays": self.strays,
             "figures": figures,
             "seconds": round(self.seconds, 1),
@@ -76,7 +79,8 @@ class Verdict:
         bound = "-" if self.bound is None else f"{100 * self.bound:.2g} %"
         rows = [("trials", f"{self.trials}"), *((kind, f"{len(some)}") for kind, some in self.found.items())]
         rows += [("failures below (95 %)", bound), ("runs, tasks", f"{self.runs:,}, {self.tasks:,}")]
-        rows += [("tasks placed anew", f"{self.anew:,}"), ("late reports, not applied", f"{self.strays:,}")]
+        rows += [("tasks placed anew", f"{self.anew:,}"), ("of which ran on meanwhile", f"{self.ran_on:,}")]
+        rows += [("late reports, not applied", f"{self.strays:,}")]
         for name, some in self.figures.items():
             limit = f", at most {self.limits[name]:g}" if name in self.limits else ""
             rows.append((name, f"p50 {_at(some, 0.5):g}, max {_at(some, 1.0):g} of {len(some)}{limit}"))
@@ -102,7 +106,9 @@ class _Judge:
         self._runs: dict[str, set[str]] = defaultdict(set)
         self._starts: Counter[tuple[str, str, str, int]] = Counter()
         self._stored: dict[str, Line] = {}
-        self._refused: set[str] = set()
+        self._began: dict[tuple[str, str, int], float] = {}
+        self._ended: dict[tuple[str, str, int], float] = {}
+        self._single = False
         self._first_s: float | None = None
 
     def hear(self, line: Line) -> None:
@@ -110,13 +116,16 @@ class _Judge:
         if self._first_s is None:
             self._first_s = line["at"]
         if what == "campaign":
-            verdict.campaign, verdict.seed = line["name"], line["seed"]
+            verdict.campaign, verdict.seed, self._single = line["name"], line["seed"], line.get("single", False)
         elif what == "submitted":
             self._expected[line["key"]] = line["expected"]
         elif what == "accepted":
             self._runs[line["key"]].add(line["run"])
         elif what == "start":
             self._starts[line["kind"], line["run"], line["task"], line["attempt"]] += 1
+            self._began.setdefault((line["run"], line["task"], line["attempt"]), line["at"])
+        elif what == "end":
+            self._ended[line["run"], line["task"], line["attempt"]] = line["at"]
         elif what == "over":
             verdict.trials += line.get("trials", 1)
         elif what == "figure":
@@ -157,6 +166,10 @@ class _Judge:
             if kind == "job" and times > 1:
                 found["doubled"].append(f"attempt {run}/{task}/{attempt} started {times} times")
 
+        for (run, task, attempt), ended_s in self._ended.items():
+            next_s = self._began.get((run, task, attempt + 1)) if attempt else None
+            self.verdict.ran_on += next_s is not None and next_s < ended_s
+
     def _judge_run(self, key: str, run: str, expected: list[str]) -> None:
         found, row = self.verdict.found, self._stored.get(run)
         if row is None:
@@ -175,6 +188,8 @@ class _Judge:
         found = self.verdict.found
         self.verdict.tasks += 1
         self.verdict.anew += attempt > 1
+        if self._single and attempt > 1:
+            found["doubled"].append(f"{run}/{name} was taken from a worker that lived: it has {attempt} attempts")
         if state not in FINAL:
             found["stuck"].append(f"{run}/{name} is {state} in a run that has ended")
         if state != "succeeded":

@@ -45,6 +45,13 @@ class Load:
             end = request.expected[0]
             yield Request(request.workflow, request.run, (end, "cancelled") if cancel else (end,), cancel, twice)
 
+    def leased(self, lease_s: float | None, shortest_s: float, longest_s: float) -> Iterator[Request]:
+        """Yield long jobs and calls without end, under this lease (None: the deployment's)."""
+        while True:
+            yield self.long(
+                round(self._rng.uniform(shortest_s, longest_s), 1), lease_s=lease_s, call=self._rng.random() < 0.5
+            )
+
     def jobs(self, seconds: float = 0, *, fails: bool = False) -> Request:
         """Return a run of two jobs, of which the second takes its time."""
         params = {"seconds": seconds, "code": 3 if fails else 0}
@@ -73,6 +80,10 @@ class Load:
 _PARAMS = {"n": 0, "code": 0, "seconds": {"type": "number", "default": 0}}
 _RESULT = 'echo $WARRENER_ATTEMPT >"$WARRENER_OUTPUT"; note end; '
 """A job's output is the number of its attempt: what the store keeps must be that of the attempt it thinks."""
+
+
+_FIRST_IS_LONG = '[ "$WARRENER_ATTEMPT" -gt 1 ] || sleep "$LONG"; '
+"""Only the first attempt takes long: whether a second one comes is what matters, not its length."""
 
 
 @cache
@@ -105,7 +116,7 @@ def _call(n: str, task: str, history: str) -> dict[str, Any]:
 @cache
 def _long(history: str, lease_s: float | None, call: bool) -> Definition:  # noqa: FBT001 - cached, so by position
     env = {"HISTORY": history, "LONG": "{{ params.seconds }}"}
-    long: dict[str, Any] = {"job": {"shell": SHELL_START + 'sleep "$LONG"; ' + _RESULT, "env": env}}
+    long: dict[str, Any] = {"job": {"shell": SHELL_START + _FIRST_IS_LONG + _RESULT, "env": env}}
     if call:
         long = {"call": _call("{{ params.n }}", "long", history) | {"once": True}}
     if lease_s is not None:

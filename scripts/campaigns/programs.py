@@ -39,9 +39,19 @@ async def strike(campaign: Campaign, name: str, *, late_s: float, away_s: float)
     await asyncio.sleep(away_s)
     again_s = now_s()
     await asyncio.to_thread(deployment.again, name)
-    took_s = await campaign.first_start(proves, again_s)
+    took_s = await _works_again(campaign, name, proves, again_s)
     campaign.figure("restart to new work, s", took_s, target=name, limit=NEW_WORK_WITHIN_S)
     campaign.over("kill", name, trial)
+
+
+async def _works_again(campaign: Campaign, name: str, proves: Callable[[Line], bool], again_s: float) -> float | None:
+    if name != "gateway":
+        return await campaign.first_start(proves, again_s)
+
+    async def accepts() -> bool:
+        return campaign.traffic.gateway_accepted_s > again_s
+
+    return await campaign.until(accepts, within_s=30)
 
 
 async def _proof(campaign: Campaign, name: str) -> Callable[[Line], bool]:
@@ -56,6 +66,4 @@ async def _proof(campaign: Campaign, name: str) -> Callable[[Line], bool]:
         rows = await campaign.eye.rows("SELECT shard FROM shards WHERE owner = $1", name) or []
         shards = {row["shard"] for row in rows}
         return lambda line: is_new(line) and (not shards or shard_of(line["run"]) in shards)
-    if kind == "gateway":
-        return lambda line: is_new(line) and line["run"] in traffic.by_gateway
     return lambda line: bool(line["kind"] == kind and line["host"] == host)

@@ -23,7 +23,7 @@ class Traffic:
     def __init__(self, ways: Mapping[str, Client], history: History, rng: Random) -> None:
         self._ways, self._rng, self._history = ways, rng, history
         self.accepted: dict[RunId, float] = {}
-        self.by_gateway: set[RunId] = set()
+        self.gateway_accepted_s = 0.0
 
     @asynccontextmanager
     async def flowing(self, load: Iterator[Request], *, rate: float) -> AsyncIterator[None]:
@@ -61,7 +61,7 @@ class Traffic:
             self.accepted.setdefault(run, asked_s)
             self._history.note("accepted", key=request.run.key, run=run)
         if way == "gateway":
-            self.by_gateway.add(run)
+            self.gateway_accepted_s = now_s()
         if request.cancel:
             await asyncio.sleep(self._rng.uniform(0, 0.5))
             await client.cancel(run)

@@ -43,7 +43,9 @@ def missing() -> str:
         return "hosts in network namespaces need root"
     absent = [package for program, package in _NEEDED.items() if shutil.which(program) is None]
     if absent:
-        return f"not installed: {', '.join(sorted(set(absent)))}; as root: apt-get install {' '.join(sorted(set(absent)))}"
+        return (
+            f"not installed: {', '.join(sorted(set(absent)))}; as root: apt-get install {' '.join(sorted(set(absent)))}"
+        )
     probe = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     return f"this machine does not allow namespaces: {done.stderr.strip()}" if done.returncode else ""
