@@ -131,6 +131,9 @@ class Plan:
     load: Callable[[Load, Options], Iterator[Request]] = lambda load, _: load.mixed()
     settings: Mapping[str, str] = field(default_factory=lambda: QUICK)
     short_settings: Mapping[str, str] = field(default_factory=dict)
+    before: Callable[[Path], None] = lambda _folder: None
+    """Called with the folder before anything starts."""
+    surroundings: Callable[[Path, str], Mapping[str, str]] = lambda _folder, _host: {}
     single: bool = False
     """Whether no task may need a second attempt."""
     end_within_s: float = END_WITHIN_S
@@ -141,11 +144,13 @@ async def carry_out(name: str, plan: Plan, folder: Path, options: Options) -> Ve
     meadows = plan.short_meadows if options.short else plan.meadows
     settings = {**plan.settings, **(plan.short_settings if options.short else {})}
     deployment = Deployment(
-        folder, meadows=meadows, desks=plan.desks, slots=plan.slots, serf=options.serf, settings=settings
-    )
+        folder, meadows=meadows, desks=plan.desks, slots=plan.slots, serf=options.serf, settings=settings,
+        surroundings=plan.surroundings,
+    )  # fmt: skip
     history = History(deployment.history)
     folder.mkdir(parents=True, exist_ok=True)
     history.note("campaign", name=name, seed=options.seed, single=plan.single, options=_told(options))
+    plan.before(folder)
     await asyncio.to_thread(deployment.__enter__)
     try:
         await _play(plan, deployment, history, options)

@@ -51,7 +51,7 @@ class Verdict:
     @property
     def bound(self) -> float | None:
         """With 95 % certainty, the share of trials that fail is below this; None: some failed, or none was made."""
-        return 3 / self.trials if self.trials and not self.failures else None
+        return min(1.0, 3 / self.trials) if self.trials and not self.failures else None
 
     def line(self) -> dict[str, Any]:
         """Return it for the one line of JSON."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -27,6 +27,8 @@ from warrener.settings import Settings
 from warrener.signing import make_keys
 
 _SCRIPTS = str(Path(__file__).parent.parent)
+
+SERF_PORT, SERF_RPC_PORT = 7946, 7373
 
 QUICK = {
     "WARRENER_LEASE": "6s",
@@ -48,8 +50,11 @@ class Deployment:
         slots: int = 4,
         serf: bool = True,
         settings: Mapping[str, str] | None = None,
+        surroundings: Callable[[Path, str], Mapping[str, str]] = lambda _folder, _host: {},
     ) -> None:
+        """`surroundings` are more variables for the programs of a host, by this folder and the host's name."""
         self.folder = folder
+        self._surroundings = surroundings
         self.history = folder / "history.jsonl"
         self.keys = folder / "keys"
         self.socket = folder / "gateway.sock"
@@ -96,8 +101,9 @@ class Deployment:
         first: SerfAgent | None = None
         for host in (*self.desks, *self.meadows):
             agent = SerfAgent(
-                self.folder / f"serf-{host.name}", host.name, join=first.address if first else None, place=host.place
-            )
+                self.folder / f"serf-{host.name}", host.name, join=first.address if first else None, place=host.place,
+                port=SERF_PORT, rpc_port=SERF_RPC_PORT,
+            )  # fmt: skip
             agent.start()
             self.agents[host.name] = agent
             first = first or agent
@@ -118,7 +124,7 @@ class Deployment:
         """Start a Python program on a host, under a name; returns at once."""
         own = {
             "PYTHONPATH": _SCRIPTS,
-            "WARRENER_STATE": str(self.folder / "hosts" / host.name),
+            "WARRENER_STATE": str(self.state_of(host)),
             "WARRENER_KEYS": str(self.keys),
             "WARRENER_LISTEN": f"unix:{self.socket}",
             "WARRENER_BROKER": self.rabbitmq.url,
@@ -128,6 +134,7 @@ class Deployment:
             "WARRENER_HOST": host.name,
             "WARRENER_SLOTS": str(self._slots),
             **self._more,
+            **self._surroundings(self.folder, host.name),
             **settings,
         }
         self._commands[name] = (host, [sys.executable, *words], own)
@@ -152,6 +159,10 @@ class Deployment:
         """Send a signal to one program alone."""
         with suppress(ProcessLookupError):
             os.kill(self.programs[name].pid, number)
+
+    def state_of(self, host: Host) -> Path:
+        """Return the folder of what a host's programs keep."""
+        return self.folder / "hosts" / host.name
 
     def host_of(self, name: str) -> Host:
         return self._commands[name][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -44,6 +44,11 @@ class Load:
             request = self.jobs(seconds, fails=fails) if flavour == "jobs" else self.calls(seconds)
             end = request.expected[0]
             yield Request(request.workflow, request.run, (end, "cancelled") if cancel else (end,), cancel, twice)
+
+    def hindered(self) -> Iterator[Request]:
+        """Yield short jobs and calls that may fail for want of room."""
+        for request in self.mixed():
+            yield replace(request, expected=(*request.expected, "failed"))
 
     def leased(self, lease_s: float | None, shortest_s: float, longest_s: float) -> Iterator[Request]:
         """Yield long jobs and calls without end, under this lease (None: the deployment's)."""

@@ -40,7 +40,7 @@ async def hosts(campaign: Campaign) -> None:
         victims = await _victims(campaign, min(left, max(1, len(campaign.deployment.meadows) // 2)))
         left -= len(victims)
         losses = [
-            _Loss(host, ("power", "cable")[number % 2], await _held(campaign, host))
+            _Loss(host, ("power", "cable")[(campaign.number + number) % 2], await _held(campaign, host))
             for number, host in enumerate(victims)
         ]
         await asyncio.gather(*(_lose(campaign, loss) for loss in losses))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from .campaign import Options, Plan
 from .deployment import QUICK
-from .load import Load, Request
 from .gossips import gossip
+from .hardships import clock, disk, mixed, small_disks, wrong_clocks
+from .load import Load, Request
 from .machines import freezes, hosts
 from .messages import messages
 from .networks import loss, partitions
@@ -54,4 +55,10 @@ PLANS: dict[str, Plan] = {
     ),
     "database": Plan(database, "the database is killed, restarted, frozen, cut", minutes=6, meadows=3, slots=8, rate=8),
     "loss": Plan(loss, "hosts lose a part of their packets", minutes=3, meadows=5, rate=6),
+    "disk": Plan(
+        disk, "disks of worker hosts fill up", minutes=3, meadows=3, rate=6, before=small_disks,
+        load=lambda load, _: load.hindered(),
+    ),
+    "clock": Plan(clock, "clocks step by seconds, hours, days", minutes=3, surroundings=wrong_clocks),
+    "mixed": Plan(mixed, "everything, at once", minutes=7, meadows=4, rate=6),
 }  # fmt: skip

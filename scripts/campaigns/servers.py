@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -23,13 +22,12 @@ _DELETE_ALL = '[rabbit_amqqueue:delete(Q, false, false, <<"chaos">>) || Q <- rab
 
 async def broker(campaign: Campaign) -> None:
     """Break the broker every few seconds while many thousands of tasks go through it."""
-    strikes = [_kill, _freeze, _delete_queues, _wipe]
     wanted = campaign.trials(100_000, 4_000)
     async with _volume(campaign, wanted) as volume:
         number = 0
-        while not volume.done() or number < len(strikes):
+        while not volume.done() or number < len(BROKER_STRIKES):
             await asyncio.sleep(campaign.rng.uniform(1, 4))
-            way = strikes[number] if number < len(strikes) else campaign.rng.choice(strikes)
+            way = (BROKER_STRIKES[number:] or [campaign.rng.choice(BROKER_STRIKES)])[0]
             number += 1
             trial = campaign.begins(way.__name__.strip("_"), "broker")
             back_s = await way(campaign)
@@ -100,14 +98,17 @@ async def _wipe(campaign: Campaign) -> float:
     return now_s()
 
 
+BROKER_STRIKES: list[Callable[[Campaign], Awaitable[float]]] = [_kill, _freeze, _delete_queues, _wipe]
+
+
 async def rebuild(campaign: Campaign) -> None:
     """Lose a broker that holds thousands of orders, and measure until the last of them is done."""
     deployment, wanted = campaign.deployment, campaign.trials(10_000, 1_000)
     await campaign.traffic.one(campaign.load.many(10))
     await campaign.eye.until_all_ended()
     workers = [name for name in deployment.programs if name.startswith("call-")]
-    for name in workers:
-        deployment.signal(name, signal.SIGSTOP)
+    for name in workers:  # as long as their silence is short, they get orders
+        await asyncio.to_thread(deployment.kill, name)
     for _ in range(0, wanted, _TASKS):
         await campaign.traffic.one(campaign.load.many(_TASKS))
 
@@ -123,7 +124,7 @@ async def rebuild(campaign: Campaign) -> None:
     trial = campaign.begins("wipe", "broker", orders=wanted)
     back_s = await _wipe(campaign)
     for name in workers:
-        deployment.signal(name, signal.SIGCONT)
+        await asyncio.to_thread(deployment.again, name)
     rebuilt_s = None if await campaign.until(none_open, within_s=150) is None else now_s() - back_s
     campaign.figure("all orders rebuilt and done, s", rebuilt_s, target=f"{wanted} orders", limit=REBUILT_WITHIN_S)
     campaign.over("wipe", "broker", trial, trials=wanted)
@@ -134,10 +135,9 @@ async def rebuild(campaign: Campaign) -> None:
 
 async def database(campaign: Campaign) -> None:
     """Restart, kill, freeze or cut the database, and look for half states each time it is back."""
-    strikes: list[Callable[[Campaign], Awaitable[None]]] = [_db_kill, _db_restart, _db_freeze, _db_cut, _db_hang_up]
     for number in range(campaign.trials(50, 5)):
         await asyncio.sleep(campaign.rng.uniform(0.3, 1.5))
-        way = strikes[number % len(strikes)]
+        way = DATABASE_STRIKES[number % len(DATABASE_STRIKES)]
         name = way.__name__.removeprefix("_db_")
         trial = campaign.begins(name, "database")
         await way(campaign)
@@ -187,3 +187,12 @@ async def _db_hang_up(campaign: Campaign) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'warrener'"
         )
         await asyncio.sleep(campaign.rng.uniform(0.05, 0.3))
+
+
+DATABASE_STRIKES: list[Callable[[Campaign], Awaitable[None]]] = [
+    _db_kill,
+    _db_restart,
+    _db_freeze,
+    _db_cut,
+    _db_hang_up,
+]

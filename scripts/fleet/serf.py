@@ -47,13 +47,15 @@ class SerfAgent:
         profile: str = "lan",
         tags: Mapping[str, str] | None = None,
         place: Place = LOOPBACK,
+        port: int = 0,
+        rpc_port: int = 0,
     ) -> None:
         self.folder = folder
         self.name = name
         self.rpc_auth = rpc_auth
         self.place = place
-        self.port = free_port()
-        self.rpc_port = free_port()
+        self.port = port or free_port()
+        self.rpc_port = rpc_port or free_port()
         self._more = {
             "profile": profile,
             "tags": dict(tags or {}),
