@@ -59,8 +59,8 @@ def _say(verdict: Verdict, path: Path) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="chaos",
-        description="Break a fleet on several hosts (network namespaces) on purpose, under load, and check that it keeps"
-        " its promises. Needs root.",
+        description="Break a fleet on several hosts (network namespaces) on purpose, under load, and check that it"
+        " keeps its promises. Needs root.",
         epilog="Ends with a table (on standard error) and one line of JSON; non-zero when anything was lost, doubled,"
         " stuck, unexpected or late. The same seed gives the same load and the same faults; when they hit depends on"
         " the machine.",

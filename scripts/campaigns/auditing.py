@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from .deployment import Deployment
 from .history import History
@@ -82,7 +82,7 @@ class Eye:
 
     async def until_all_ended(self) -> None:
         """Return when no run is open any more."""
-        while await self.count("SELECT count(*) FROM runs WHERE finished_at IS NULL") != 0:
+        while await self.count("SELECT count(*) FROM runs WHERE finished_at IS NULL") != 0:  # noqa: ASYNC110
             await asyncio.sleep(0.3)
 
     async def half_states(self) -> list[str]:

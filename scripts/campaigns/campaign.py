@@ -15,7 +15,6 @@ from .check import Verdict, check
 from .deployment import QUICK, Deployment
 from .history import History, Line, now_s
 from .load import Load, Request
-from .mailbox import Mailbox
 from .traffic import Traffic, traffic_to
 
 _LOOK_EVERY_S = 0.05
@@ -46,7 +45,6 @@ class Campaign:
     load: Load
     rng: Random
     eye: Eye
-    mailbox: Mailbox | None = None
     number: int = 0
 
     def trials(self, full: int, short: int) -> int:
@@ -72,14 +70,9 @@ class Campaign:
         """Write down what is wrong and no line of the history shows."""
         self.history.note("wrong", text=text, kind=kind)
 
-    @property
-    def mails_expected(self) -> bool:
-        """Whether this deployment mails its alerts."""
-        return self.mailbox is not None
-
     def mailed(self, host: str, since_s: float) -> float | None:
         """Return how long after a moment the first mail that names a host was handed over."""
-        moments = self.mailbox.naming(host, since_s) if self.mailbox else []
+        moments = [line["at"] for line in self.history.mails if line["at"] >= since_s and host in line["text"]]
         return min(moments) - since_s if moments else None
 
     async def first_start(
@@ -94,6 +87,18 @@ class Campaign:
             if now_s() - since_s > within_s:
                 return None
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def new_work(self, since_s: float, *, kind: str = "", host: str = "") -> float | None:
+        """Wait until work starts that was asked for since a moment, of a kind or of any; on a host: any work."""
+
+        def proves(line: Line) -> bool:
+            if kind and line["kind"] != kind:
+                return False
+            if host:
+                return bool(line["host"] == host)
+            return self.traffic.accepted.get(line["run"], 0.0) >= since_s - 1
+
+        return await self.first_start(proves, since_s)
 
     async def until(self, seen: Callable[[], Awaitable[bool]], *, within_s: float) -> float | None:
         """Wait until something is seen; return how long it took."""

@@ -109,37 +109,50 @@ class _Judge:
         self._began: dict[tuple[str, str, int], float] = {}
         self._ended: dict[tuple[str, str, int], float] = {}
         self._single = False
+        self._over = False
         self._first_s: float | None = None
 
     def hear(self, line: Line) -> None:
-        verdict, what = self.verdict, line["what"]
         if self._first_s is None:
             self._first_s = line["at"]
-        if what == "campaign":
-            verdict.campaign, verdict.seed, self._single = line["name"], line["seed"], line.get("single", False)
-        elif what == "submitted":
-            self._expected[line["key"]] = line["expected"]
-        elif what == "accepted":
-            self._runs[line["key"]].add(line["run"])
-        elif what == "start":
-            self._starts[line["kind"], line["run"], line["task"], line["attempt"]] += 1
-            self._began.setdefault((line["run"], line["task"], line["attempt"]), line["at"])
-        elif what == "end":
-            self._ended[line["run"], line["task"], line["attempt"]] = line["at"]
-        elif what == "over":
-            verdict.trials += line.get("trials", 1)
-        elif what == "figure":
-            self._figure(line)
-        elif what == "wrong":
-            verdict.found[line.get("kind", "unexpected")].append(line["text"])
-        elif what == "stored":
-            self._stored[line["run"]] = line
-        elif what == "strays":
-            verdict.strays = line["count"]
-        elif what == "ended":
-            verdict.seconds = line["at"] - self._first_s
+        heed = getattr(self, f"_on_{line['what']}", None)
+        if heed is not None:  # faults and mails are for people
+            heed(line)
 
-    def _figure(self, line: Line) -> None:
+    def _on_campaign(self, line: Line) -> None:
+        self.verdict.campaign, self.verdict.seed = line["name"], line["seed"]
+        self._single = line.get("single", False)
+
+    def _on_submitted(self, line: Line) -> None:
+        self._expected[line["key"]] = line["expected"]
+
+    def _on_accepted(self, line: Line) -> None:
+        self._runs[line["key"]].add(line["run"])
+
+    def _on_start(self, line: Line) -> None:
+        self._starts[line["kind"], line["run"], line["task"], line["attempt"]] += 1
+        self._began.setdefault((line["run"], line["task"], line["attempt"]), line["at"])
+
+    def _on_end(self, line: Line) -> None:
+        self._ended[line["run"], line["task"], line["attempt"]] = line["at"]
+
+    def _on_over(self, line: Line) -> None:
+        self.verdict.trials += line.get("trials", 1)
+
+    def _on_wrong(self, line: Line) -> None:
+        self.verdict.found[line.get("kind", "unexpected")].append(line["text"])
+
+    def _on_stored(self, line: Line) -> None:
+        self._stored[line["run"]] = line
+
+    def _on_strays(self, line: Line) -> None:
+        self.verdict.strays = line["count"]
+
+    def _on_ended(self, line: Line) -> None:
+        self._over = True
+        self.verdict.seconds = line["at"] - (self._first_s or 0.0)
+
+    def _on_figure(self, line: Line) -> None:
         name, value, limit = line["name"], line["value"], line.get("limit")
         about = f"{name} of {line.get('target', '?')}"
         if limit is not None:
@@ -153,6 +166,8 @@ class _Judge:
 
     def conclude(self) -> None:
         found = self.verdict.found
+        if not self._over:
+            found["unexpected"].append("the history has no end: the campaign was stopped, and nothing was audited")
         self.verdict.runs = len(self._runs)
         for key, expected in self._expected.items():
             runs = self._runs.get(key, set())
@@ -181,11 +196,12 @@ class _Judge:
             return
         if row["state"] not in expected:
             found["unexpected"].append(f"{key}: run {run} is {row['state']}; it should be {' or '.join(expected)}")
-        for name, kind, state, attempt, output in row["tasks"]:
-            self._judge_task(run, name, kind, state, attempt, output, row["n"])
+        for task in row["tasks"]:
+            self._judge_task(run, task, row["n"])
 
-    def _judge_task(self, run: str, name: str, kind: str, state: str, attempt: int, output: Any, n: int) -> None:
+    def _judge_task(self, run: str, task: list[Any], n: int) -> None:
         found = self.verdict.found
+        name, kind, state, attempt, output = task
         self.verdict.tasks += 1
         self.verdict.anew += attempt > 1
         if self._single and attempt > 1:

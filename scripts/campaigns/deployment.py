@@ -26,6 +26,8 @@ from fleet.serf import SerfAgent
 from warrener.settings import Settings
 from warrener.signing import make_keys
 
+from .mailbox import PORT
+
 _SCRIPTS = str(Path(__file__).parent.parent)
 
 SERF_PORT, SERF_RPC_PORT = 7946, 7373
@@ -36,6 +38,13 @@ QUICK = {
     "WARRENER_SHARD_LEASE": "4s",
 }
 """Short times, so that what is lost is placed anew while a campaign looks."""
+
+_MAILS = {
+    "WARRENER_MAIL_SERVERS": f"plain://127.0.0.1:{PORT}",
+    "WARRENER_MAIL_TO": "admin@burrow.example",
+    "WARRENER_ALERT_WINDOW": "2s",  # many hosts are lost at once, and each of their mails is waited for
+}
+_ASIDE = ("gossip", "mailbox")
 
 
 class Deployment:
@@ -113,7 +122,8 @@ class Deployment:
             self.start(f"scheduler-{desk.name}", desk, "-m", "warrener_services.scheduler")
         self.start("gateway", self.desks[0], "-m", "warrener_services.gateway")
         if self._serf:
-            self.start("gossip", self.desks[0], "-m", "warrener_services.gossip")
+            self.start("mailbox", self.desks[0], "-m", "campaigns.mailbox", str(self.history))
+            self.start("gossip", self.desks[0], "-m", "warrener_services.gossip", **_MAILS)
         for meadow in self.meadows:
             self.start(f"job-{meadow.name}", meadow, "-m", "warrener_services.job_submission")
             self.start(f"call-{meadow.name}", meadow, "-m", "campaigns.app")
@@ -168,7 +178,16 @@ class Deployment:
         return self._commands[name][0]
 
     def programs_on(self, host: Host) -> list[str]:
+        """Return all programs that belong to a host, whether they run or not."""
         return [name for name, (where, _, _) in self._commands.items() if where is host]
+
+    def services_on(self, host: Host) -> list[str]:
+        """Return those that work goes through."""
+        return [name for name in self.programs_on(host) if name not in _ASIDE]
+
+    @property
+    def services(self) -> list[str]:
+        return [name for name in self.programs if name not in _ASIDE]
 
     # ── hosts ────────────────────────────────────────────────────────────────────────────────────────────────────
 

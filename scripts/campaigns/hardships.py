@@ -34,10 +34,7 @@ async def disk(campaign: Campaign) -> None:
             (campaign.deployment.state_of(host) / "fill").unlink()
         free_s = now_s()
         for host in hosts:
-            took_s = await campaign.first_start(
-                lambda line, host=host: line["kind"] == "job" and line["host"] == host.name,
-                free_s,  # type: ignore[misc]
-            )
+            took_s = await campaign.new_work(free_s, kind="job", host=host.name)
             campaign.figure("jobs again after room was made, s", took_s, target=host.name)
             campaign.over("disk full", host.name, trials[host])
 
@@ -94,14 +91,11 @@ async def clock(campaign: Campaign) -> None:
             trials[host] = campaign.begins("clock step", host.name, seconds=step_s)
             clock_of(deployment.folder, host.name).write_text(f"{step_s:+d}\n")
             if rng.random() < 0.5:
-                name = rng.choice(deployment.programs_on(host))
+                name = rng.choice(deployment.services_on(host))
                 await asyncio.to_thread(deployment.kill, name)
                 await asyncio.to_thread(deployment.again, name)
         stepped_s = now_s()
-        took_s = await campaign.first_start(
-            lambda line, at_s=stepped_s: campaign.traffic.accepted.get(line["run"], 0) >= at_s,
-            stepped_s,  # type: ignore[misc]
-        )
+        took_s = await campaign.new_work(stepped_s)
         campaign.figure("new work after a step, s", took_s, target="everybody")
         await asyncio.sleep(rng.uniform(3, 6))
         for host in hosts:
@@ -142,7 +136,7 @@ def _choose(campaign: Campaign) -> tuple[str, str, Way]:
     """Return a fault, what it hits, and how it is done."""
     deployment, rng = campaign.deployment, campaign.rng
     host = rng.choice([*deployment.meadows, *deployment.desks])
-    name = rng.choice([name for name in deployment.programs_on(host) if name != "gossip"])
+    name = rng.choice(deployment.services_on(host))
     of_broker = rng.choice(servers.BROKER_STRIKES)
     of_database = rng.choice(servers.DATABASE_STRIKES)
     ways: list[tuple[int, str, str, Way]] = [

@@ -6,6 +6,7 @@ Every line has `at`, seconds since boot (a clock that all hosts of one machine s
     start      kind (job, call), run, task, attempt, host     end        the same; a call does not know its attempt: 0
     fault      name, target, trial                            over       the same, and what came of it
     figure     name, value, limit, trial, target              wrong      text: found by the campaign itself
+    mail       text: handed over to the mail server of the first desk
     stored     run, key, state, tasks: what the store has at the end, see `Store` in `auditing`
     campaign   name, seed, options: the first line            ended      faults, seconds: the last one
 
@@ -60,13 +61,14 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.starts: list[Line] = []
+        self.mails: list[Line] = []
         self._offset = 0
 
     def note(self, what: str, **fields: object) -> None:
         note(self.path, what, **fields)
 
     def look(self) -> list[Line]:
-        """Take in the starts that were written since the last look, and return them."""
+        """Take in the starts, and the mails, that were written since the last look; return the starts."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
@@ -75,6 +77,7 @@ class History:
         self._offset += len(text) + len(newline)
         found = [json.loads(line) for line in text.split(b"\n") if b'"what":"start"' in line]
         self.starts += found
+        self.mails += [json.loads(line) for line in text.split(b"\n") if b'"what":"mail"' in line]
         return found
 
     def since(self, moment_s: float) -> Iterator[Line]:

@@ -116,7 +116,7 @@ async def _judge(campaign: Campaign, losses: Sequence[_Loss]) -> None:
             took_s = loss.anew_s.get((run, task))
             campaign.figure(f"{loss.way}: placed anew, s", took_s, target=f"{run}/{task}", limit=ANEW_WITHIN_S)
         mailed_s = campaign.mailed(loss.host.name, loss.at_s)
-        if mailed_s is not None or campaign.mails_expected:
+        if campaign.history.mails:
             campaign.figure(f"{loss.way}: mail handed over, s", mailed_s, target=loss.host.name, limit=MAILED_WITHIN_S)
         for process in await asyncio.to_thread(_alive, campaign, loss):
             campaign.wrong(f"{loss.host.name} still works on what is placed anew: {process}", "stuck")

@@ -1,60 +1,39 @@
-"""A mail server that keeps what it is handed, and when: enough of RFC 5321 for a program that sends alerts."""
+"""A mail server that writes down what it is handed, and when: enough of RFC 5321 for a program that sends alerts.
+
+It runs on the host of the program that mails, as a relay does: `python -m campaigns.mailbox HISTORY`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import sys
+from pathlib import Path
 
-from .history import History, now_s
+from .history import note
 
 PORT = 2525
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """One mail: when its last byte came, and all of it."""
-
-    at_s: float
-    text: str
-
-
-@dataclass(slots=True)
-class Mailbox:
-    """The mails that came, in order."""
-
-    history: History
-    mails: list[Mail] = field(default_factory=list)
-
-    def naming(self, word: str, since_s: float) -> list[float]:
-        """Return when mails came that name something, since a moment."""
-        return [mail.at_s for mail in self.mails if mail.at_s >= since_s and word in mail.text]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def main(history: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 chaos\r\n")
         while line := (await reader.readline()).decode(errors="replace").strip():
             verb = line.partition(" ")[0].upper()
             if verb == "DATA":
                 writer.write(b"354 go on\r\n")
-                text = await reader.readuntil(b"\r\n.\r\n")
-                self._keep(text.decode(errors="replace"))
+                await writer.drain()
+                text = (await reader.readuntil(b"\r\n.\r\n")).decode(errors="replace")
+                note(history, "mail", text=text[:8000])
             writer.write(b"221 bye\r\n" if verb == "QUIT" else b"250 fine\r\n")
             await writer.drain()
             if verb == "QUIT":
                 break
         writer.close()
 
-    def _keep(self, text: str) -> None:
-        self.mails.append(Mail(now_s(), text))
-        subject = next((line for line in text.splitlines() if line.lower().startswith("subject:")), "")
-        self.history.note("mail", subject=subject[:200])
-
-
-@asynccontextmanager
-async def mailbox_at(address: str, history: History) -> AsyncIterator[Mailbox]:
-    """Take mail at an address as long as the context lasts."""
-    mailbox = Mailbox(history)
-    server = await asyncio.start_server(mailbox._serve, address, PORT)  # noqa: SLF001 - same module
+    server = await asyncio.start_server(serve, "127.0.0.1", PORT)
     async with server:
-        yield mailbox
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -26,7 +26,7 @@ async def partitions(campaign: Campaign) -> None:
             deployment.meadows, max(1, min(len(deployment.meadows) * 4 // 5, (left + 1) // 2))
         )
         hosts = [*meadows, deployment.desks[-1]]
-        names = [name for host in hosts for name in deployment.programs_on(host)]
+        names = [name for host in hosts for name in deployment.services_on(host)]
         left -= len(names)
         short = number % 3 == 0
         away_s = campaign.rng.uniform(2, 12) if short else campaign.rng.uniform(20, 24)
@@ -95,9 +95,7 @@ async def loss(campaign: Campaign) -> None:
         for host, share in shares.items():
             await asyncio.to_thread(host.lose, share)
         lossy_s = now_s()
-        took_s = await campaign.first_start(
-            lambda line: campaign.traffic.accepted.get(line["run"], 0) >= lossy_s, lossy_s
-        )
+        took_s = await campaign.new_work(lossy_s)
         campaign.figure("new work while packets are lost, s", took_s, target="everybody")
         await asyncio.sleep(campaign.rng.uniform(5, 10))
         for host in hosts:

@@ -48,7 +48,9 @@ PLANS: dict[str, Plan] = {
         short_settings={"WARRENER_ORDER_TIMEOUT": "15s"},
     ),
     "partitions": Plan(partitions, "services are cut off from the broker", minutes=5, meadows=8, rate=10),
-    "messages": Plan(messages, "messages come again: doubled, reordered, a day old", minutes=3, meadows=3, slots=8, rate=10),
+    "messages": Plan(
+        messages, "messages come again: doubled, reordered, a day old", minutes=3, meadows=3, slots=8, rate=10,
+    ),
     "gossip": Plan(
         gossip, "Serf agents freeze, die, are split, and lie", minutes=6, meadows=10, slots=8, rate=1.5, single=True,
         load=_steady, settings={**QUICK, "WARRENER_LEASE": "30s", "WARRENER_ORDER_TIMEOUT": "60s"},

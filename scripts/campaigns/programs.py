@@ -17,7 +17,7 @@ AT_ONCE = 4
 
 async def kills(campaign: Campaign) -> None:
     """Kill so many programs, in waves; a wave is over when every one of them has begun new work."""
-    names = [name for name in campaign.deployment.programs if name != "gossip"]
+    names = campaign.deployment.services
     left = campaign.trials(500, 12)
     while left > 0:
         await asyncio.sleep(campaign.rng.uniform(0.1, 0.8))

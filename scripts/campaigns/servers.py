@@ -14,6 +14,10 @@ FLOW_AGAIN_WITHIN_S, REBUILT_WITHIN_S = 15.0, 60.0
 _TASKS = 500
 """Tasks of one run of the volume load."""
 _RUNS_OPEN = 10
+_OPEN = "SELECT count(*) FROM runs WHERE finished_at IS NULL AND tasks >= $1"
+_HANG_UP = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'warrener'"
+)
 _DELETE_ALL = '[rabbit_amqqueue:delete(Q, false, false, <<"chaos">>) || Q <- rabbit_amqqueue:list()], ok.'
 
 
@@ -32,19 +36,12 @@ async def broker(campaign: Campaign) -> None:
             trial = campaign.begins(way.__name__.strip("_"), "broker")
             back_s = await way(campaign)
             for kind in ("job", "call"):
-                took_s = await campaign.first_start(
-                    lambda line, kind=kind, back_s=back_s: _is_new(campaign, line, kind, back_s),  # type: ignore[misc]
-                    back_s,
-                )
+                took_s = await campaign.new_work(back_s, kind=kind)
                 campaign.figure(
                     f"{way.__name__.strip('_')}: flow again, s", took_s, target=kind, limit=FLOW_AGAIN_WITHIN_S
                 )
             campaign.over(way.__name__.strip("_"), "broker", trial, trials=0)
     campaign.over("tasks through a broken broker", "broker", 0, trials=wanted)
-
-
-def _is_new(campaign: Campaign, line: dict[str, object], kind: str, back_s: float) -> bool:
-    return line["kind"] == kind and campaign.traffic.accepted.get(line["run"], 0.0) >= back_s - 1  # type: ignore[call-overload,no-any-return]
 
 
 @asynccontextmanager
@@ -53,9 +50,7 @@ async def _volume(campaign: Campaign, tasks: int) -> AsyncIterator[asyncio.Task[
 
     async def submit() -> None:
         for _ in range(0, tasks, _TASKS):
-            while await campaign.eye.count(
-                "SELECT count(*) FROM runs WHERE finished_at IS NULL AND tasks >= $1", _TASKS
-            ) not in range(_RUNS_OPEN):
+            while await campaign.eye.count(_OPEN, _TASKS) not in range(_RUNS_OPEN):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await campaign.traffic.one(campaign.load.many(_TASKS))
 
@@ -142,10 +137,7 @@ async def database(campaign: Campaign) -> None:
         trial = campaign.begins(name, "database")
         await way(campaign)
         back_s = now_s()
-        took_s = await campaign.first_start(
-            lambda line, back_s=back_s: _is_new(campaign, line, line["kind"], back_s),
-            back_s,  # type: ignore[misc]
-        )
+        took_s = await campaign.new_work(back_s)
         campaign.figure(f"{name}: new work again, s", took_s, target="database")
         for sentence in await campaign.eye.half_states():
             campaign.wrong(f"after {name}: {sentence}")
@@ -183,9 +175,7 @@ async def _db_cut(campaign: Campaign) -> None:
 async def _db_hang_up(campaign: Campaign) -> None:
     """End all its sessions, in the middle of what they do."""
     for _ in range(5):
-        await campaign.eye.rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'warrener'"
-        )
+        await campaign.eye.rows(_HANG_UP)
         await asyncio.sleep(campaign.rng.uniform(0.05, 0.3))
 
 

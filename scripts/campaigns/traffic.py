@@ -1,4 +1,4 @@
-"""The traffic: runs submitted by both ways, at a rate, each written into the history when it is asked for and accepted."""
+"""The traffic: runs submitted by both ways, at a rate; the history has when each was asked for and accepted."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def isolated(module: str) -> None:
         _NAMESPACES.mkdir(parents=True, exist_ok=True)
         os.environ[_INSIDE] = "1"
         namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        os.execvp("unshare", ["unshare", *namespaces, sys.executable, "-m", module, *sys.argv[1:]])
+        os.execvp(  # noqa: S606 - to become it
+            "unshare", ["unshare", *namespaces, sys.executable, "-m", module, *sys.argv[1:]]
+        )
     elif os.getpid() == 1:
         _init()
     # the child of `_init` goes on
