@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom
 
@@ -25,6 +28,15 @@ pytestmark = [
     pytest.mark.serf,
     pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
 ]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Lend a folder that PostgreSQL's own user can reach; pytest keeps its folders to itself."""
+    folder = Path(tempfile.mkdtemp(prefix="warrener-chaos-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -53,12 +65,9 @@ def living(folder: Path) -> list[str]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("campaign", ["kills", "mixed"])
-def test_a_small_campaign_finds_nothing_lost_doubled_stuck_or_unexpected(campaign: str, tmp_path: Path) -> None:
+def test_a_small_campaign_finds_nothing_lost_doubled_stuck_or_unexpected(campaign: str, open_folder: Path) -> None:
     seed = int(os.environ.get("WARRENER_TEST_SEED") or SystemRandom().randrange(10**6))
-    # pytest keeps its folders from others; PostgreSQL, which is not root, must reach this one.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    process = start(tmp_path / "c", campaign, "--short", "--trials", "8", "--seed", str(seed))
+    process = start(open_folder / "c", campaign, "--short", "--trials", "8", "--seed", str(seed))
     out, err = process.communicate()
     about = f"WARRENER_TEST_SEED={seed}\n{err}"
     assert out, about
@@ -67,16 +76,14 @@ def test_a_small_campaign_finds_nothing_lost_doubled_stuck_or_unexpected(campaig
     assert wrong == dict.fromkeys(wrong, 0), about
     # `late` is not judged here: a machine that tests run on has other work to do.
     assert said["trials"] >= 4, about
-    assert living(tmp_path) == []
+    assert living(open_folder) == []
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_campaign_that_is_ended_leaves_no_process_and_no_host(how: signal.Signals, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    process = start(tmp_path / "c", "kills", "--short")
-    agent = tmp_path / "c" / "serf-desk-1"
+def test_a_campaign_that_is_ended_leaves_no_process_and_no_host(how: signal.Signals, open_folder: Path) -> None:
+    process = start(open_folder / "c", "kills", "--short")
+    agent = open_folder / "c" / "serf-desk-1"
     while not agent.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)  # until hosts and servers are there
@@ -86,6 +93,6 @@ def test_a_campaign_that_is_ended_leaves_no_process_and_no_host(how: signal.Sign
         process.kill()
     process.communicate()
     deadline = time.monotonic() + 20
-    while living(tmp_path):
-        assert time.monotonic() < deadline, living(tmp_path)
+    while living(open_folder):
+        assert time.monotonic() < deadline, living(open_folder)
         time.sleep(0.1)
