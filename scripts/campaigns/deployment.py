@@ -47,6 +47,11 @@ _MAILS = {
 _ASIDE = ("gossip", "mailbox")
 
 
+def _calm() -> dict[str, str]:
+    """Return what keeps workers from yielding to a load that is not theirs: all hosts share that of the machine."""
+    return {"WARRENER_HONOUR_LOAD": "false"} if "honour_load" in Settings.model_fields else {}
+
+
 class Deployment:
     """The fleet, its hosts, and what can be done to them; all of it blocks."""
 
@@ -68,7 +73,7 @@ class Deployment:
         self.keys = folder / "keys"
         self.socket = folder / "gateway.sock"
         self._counts, self._slots, self._serf = (desks, meadows), slots, serf
-        self._more = dict(settings or {})
+        self._more = _calm() | dict(settings or {})
         self._exit = ExitStack()
         self.programs: dict[str, Process] = {}
         self._commands: dict[str, tuple[Host, list[str], dict[str, str]]] = {}

@@ -30,13 +30,13 @@ def _steady(load: Load, options: Options) -> Iterator[Request]:
 
 
 PLANS: dict[str, Plan] = {
-    "kills": Plan(kills, "kill -9 of any program under load", minutes=9),
+    "kills": Plan(kills, "kill -9 of any program under load", minutes=8),
     "hosts": Plan(
         hosts, "worker hosts lose their power, or their cable is pulled", minutes=6, meadows=10, slots=8, rate=0.8,
         load=_long, settings={**QUICK, "WARRENER_LEASE": "30s"}, short_settings={"WARRENER_LEASE": "6s"},
     ),
     "freezes": Plan(
-        freezes, "workers or whole hosts freeze beyond their leases, and come back", minutes=5, meadows=9,
+        freezes, "workers or whole hosts freeze beyond their leases, and come back", minutes=4, meadows=9,
         slots=6, rate=3, load=_leased,
     ),
     "broker": Plan(
@@ -47,20 +47,20 @@ PLANS: dict[str, Plan] = {
         settings={**QUICK, "WARRENER_LEASE": "30s", "WARRENER_ORDER_TIMEOUT": "30s"},
         short_settings={"WARRENER_ORDER_TIMEOUT": "15s"},
     ),
-    "partitions": Plan(partitions, "services are cut off from the broker", minutes=5, meadows=8, rate=10),
+    "partitions": Plan(partitions, "services are cut off from the broker", minutes=4, meadows=8, rate=10),
     "messages": Plan(
         messages, "messages come again: doubled, reordered, a day old", minutes=3, meadows=3, slots=8, rate=10,
     ),
     "gossip": Plan(
-        gossip, "Serf agents freeze, die, are split, and lie", minutes=6, meadows=10, slots=8, rate=1.5, single=True,
+        gossip, "Serf agents freeze, die, are split, and lie", minutes=9, meadows=10, slots=8, rate=1.5, single=True,
         load=_steady, settings={**QUICK, "WARRENER_LEASE": "30s", "WARRENER_ORDER_TIMEOUT": "60s"},
     ),
     "database": Plan(database, "the database is killed, restarted, frozen, cut", minutes=6, meadows=3, slots=8, rate=8),
     "loss": Plan(loss, "hosts lose a part of their packets", minutes=3, meadows=5, rate=6),
     "disk": Plan(
-        disk, "disks of worker hosts fill up", minutes=3, meadows=3, rate=6, before=small_disks,
+        disk, "disks of worker hosts fill up", minutes=2, meadows=3, rate=6, before=small_disks,
         load=lambda load, _: load.hindered(),
     ),
-    "clock": Plan(clock, "clocks step by seconds, hours, days", minutes=3, surroundings=wrong_clocks),
+    "clock": Plan(clock, "clocks step by seconds, hours, days", minutes=2, surroundings=wrong_clocks),
     "mixed": Plan(mixed, "everything, at once", minutes=7, meadows=4, rate=6),
 }  # fmt: skip
