@@ -47,6 +47,7 @@ LEAVING_S = 4.0
 """What a planned end takes: the others are told, and pass it on."""
 
 _READY_WITHIN_S = 10.0
+_ENDING_WITHIN_S = 5.0
 _TELL_AGAIN_S = 600.0
 _LAST_LINES = 5
 
@@ -234,7 +235,7 @@ class Agent:
             await asyncio.wait([checking, ending], return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
                 return await checking
-            await reading
+            await asyncio.wait([reading], timeout=_ENDING_WITHIN_S)
             return self._why_ended(ending.result())
         except asyncio.CancelledError:
             checking.cancel()
@@ -244,8 +245,11 @@ class Agent:
             if child.returncode is None:
                 with suppress(ProcessLookupError):
                     child.kill()
-            for task in (checking, reading):
-                task.cancel()
+            checking.cancel()
+            # Its last lines first: a child counts as ended when its output has been read.
+            await asyncio.wait([reading, ending], timeout=_ENDING_WITHIN_S)
+            reading.cancel()
+            ending.cancel()
             await asyncio.wait([checking, reading, ending])
 
     async def _start(self) -> asyncio.subprocess.Process:
