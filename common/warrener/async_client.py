@@ -25,6 +25,7 @@ from warrener.views import (
     AlertView,
     Health,
     LogPage,
+    MemberView,
     ParkedDetail,
     ParkedView,
     RunAsked,
@@ -194,6 +195,10 @@ class AsyncClient:
             start = page.next
 
     # ── the deployment ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def members(self) -> list[MemberView]:
+        """List the members of the gossip pool, as far as the gateway has heard."""
+        return [asking.read(MemberView, one) for one in await self._ask(Ask("GET", "/members"))]
 
     async def workers(self) -> list[WorkerView]:
         """List the workers that the gateway has heard."""

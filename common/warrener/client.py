@@ -31,6 +31,7 @@ from warrener.views import (
     AlertView,
     Health,
     LogPage,
+    MemberView,
     ParkedDetail,
     ParkedView,
     RunAsked,
@@ -211,6 +212,10 @@ class Client:
             start = page.next
 
     # ── the deployment ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def members(self) -> list[MemberView]:
+        """List the members of the gossip pool, as far as the gateway has heard."""
+        return [asking.read(MemberView, one) for one in self._ask(Ask("GET", "/members"))]
 
     def workers(self) -> list[WorkerView]:
         """List the workers that the gateway has heard."""

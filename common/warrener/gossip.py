@@ -59,6 +59,10 @@ class Gossip(Protocol):
         """Return the name of the member beside this program; None where there is no agent."""
         ...
 
+    async def told(self) -> Mapping[str, str]:
+        """Return the tags of the member beside this program; none where there is no agent."""
+        ...
+
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         """Set (or, with None, remove) tags of the member beside this program."""
         ...

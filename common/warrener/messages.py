@@ -12,6 +12,9 @@ Who may say what is proved, not believed: submissions carry an HMAC of the body,
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -213,10 +216,11 @@ class Answers(Body):
 
 
 class RollCall(Body):
-    """A scheduler asks every worker for a heartbeat now."""
+    """A scheduler asks every worker for a heartbeat now; with `describe`, these workers, with their attributes."""
 
     KIND = "rollcall/1"
     kind: Literal["rollcall/1"] = "rollcall/1"
+    describe: list[WorkerText] = []
 
 
 # ── from workers to the scheduler ────────────────────────────────────────────────────────────────────────────────
@@ -305,6 +309,27 @@ class EndedLife(AttemptPart):
     token: Token
 
 
+class Attributes(Part):
+    """What a worker's host has, as the worker says."""
+
+    cores: int = Field(default=0, ge=0, le=_LARGEST)
+    memory_mib: int = Field(default=0, ge=0, le=2**40)
+    gpus: int = Field(default=0, ge=0, le=_LARGEST)
+    platform: str = Field(default="", max_length=200)
+    python: str = Field(default="", max_length=50)
+    software: list[Annotated[str, StringConstraints(max_length=100)]] = Field(default=[], max_length=500)
+    """Programs that were looked for and found."""
+    labels: dict[str, str] = Field(default={}, max_length=100)
+    targets: list[str] = Field(default=[], max_length=100)
+    """Where its jobs can run."""
+
+    @property
+    def digest(self) -> str:
+        """Return 40 bits of a hash: equal attributes have equal ones."""
+        text = json.dumps(self.model_dump(), sort_keys=True).encode()
+        return base64.b32encode(hashlib.blake2b(text, digest_size=5).digest()).decode().lower()
+
+
 class Heartbeat(Body):
     """A worker is alive, and holds these attempts. To all schedulers; each answers for its own shards."""
 
@@ -327,6 +352,10 @@ class Heartbeat(Body):
     attempts: list[Held] = []
     ended: list[EndedLife] = []
     """Lives of this worker that are over. What they held and `attempts` does not list, nobody works on any more."""
+    digest: str = Field(default="", max_length=32)
+    """Of its attributes: whoever knows others asks for these, by `rollcall/1` with `describe`."""
+    attributes: Attributes | None = None
+    """In the first heartbeat of a life, and when asked."""
 
 
 # ── between the other programs ───────────────────────────────────────────────────────────────────────────────────

@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     """The folder of secrets, a file each; `secret://name` reads it at launch. Default `<state>/secrets`."""
     worker: str = ""
     """This worker's name; default `<kind>-<host>`. Two live workers must not share one."""
+    software: Annotated[tuple[str, ...], NoDecode] = (
+        "apptainer", "docker", "gcc", "git", "mpirun", "nvidia-smi", "podman", "python3", "R", "sbatch", "ssh",
+    )  # fmt: skip
+    """Programs, separated by commas, that a worker looks for on its PATH; `warrener workers NAME` shows what is there."""
+    labels: Annotated[tuple[str, ...], NoDecode] = ()
+    """What else a worker's host has, separated by commas: `ssd`, `rack=a3`."""
     host: str = Field(default_factory=_host)
     """This host's name, as shown to people."""
     slots: int = Field(default_factory=lambda: max(2, os.cpu_count() or 2), ge=1, le=100_000)
@@ -153,7 +159,9 @@ class Settings(BaseSettings):
     stop_timeout: PositiveDuration = timedelta(seconds=20)
     """How long a program may take to stop after SIGTERM."""
 
-    @field_validator("stage_roots", "stage_hosts", "seeds", "mail_servers", "mail_to", mode="before")
+    @field_validator(
+        "stage_roots", "stage_hosts", "seeds", "software", "labels", "mail_servers", "mail_to", mode="before"
+    )
     @classmethod
     def _listed(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):

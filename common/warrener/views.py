@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from warrener.alerts import Severity
-from warrener.messages import Json, KeyText, NameText
+from warrener.messages import Attributes, Json, KeyText, NameText
 from warrener.states import State
 
 LIMIT = 1000
@@ -220,6 +220,15 @@ class WaitingPage(View):
 # ── the deployment ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class TagView(View):
+    """What a worker's tag says."""
+
+    state: str
+    free: int
+    slots: int
+    load: float | None = None
+
+
 class WorkerView(View):
     """A worker as the gateway has heard it."""
 
@@ -235,6 +244,26 @@ class WorkerView(View):
     state: Literal["up", "draining", "silent", "gone"] = "up"
     attempts: int = 0
     heard_at: AwareDatetime
+    gossip: Literal["alive", "leaving", "left", "failed"] | None = None
+    """What gossip thinks of the member beside it; None: there is none, or nothing was heard of it."""
+    gossip_since: AwareDatetime | None = None
+    """Since when, as far as the gateway knows."""
+    tag: TagView | None = None
+    """What its member tells of it in the pool; usually a few seconds old."""
+    digest: str = ""
+    attributes: Attributes | None = None
+
+
+class MemberView(View):
+    """A member of the gossip pool: a host, or a program with an agent of its own."""
+
+    name: str
+    status: Literal["alive", "leaving", "left", "failed"]
+    since: AwareDatetime
+    """Since when, as far as the gateway knows."""
+    address: str = ""
+    workers: list[str] = []
+    """The workers that it has, or had when it was last heard."""
 
 
 class ParkedView(View):

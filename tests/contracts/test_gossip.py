@@ -55,6 +55,13 @@ async def test_its_own_name_is_that_of_a_member(pool):
     assert await pool.gossip.own_name() == pool.own
 
 
+async def test_what_was_told_can_be_read_back(pool):
+    await pool.gossip.tell({"free": "3"})
+    assert dict(await pool.gossip.told()) == {"free": "3"}
+    await pool.gossip.tell({"free": None})
+    assert dict(await pool.gossip.told()) == {}
+
+
 async def test_the_full_picture_comes_first_and_again(pool):
     async with aclosing(pool.gossip.changes()) as changes, asyncio.timeout(10):
         first = await anext(changes)

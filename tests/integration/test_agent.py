@@ -198,12 +198,14 @@ async def test_an_agent_dies_with_its_program(tmp_path):
         [sys.executable, "-c", code, tmp_path / "agent", str(free_port())], stdout=subprocess.PIPE, text=True
     )
     with program:
-        assert program.stdout is not None
-        while "ready" not in (line := await asyncio.to_thread(program.stdout.readline)):
-            assert line, "the program ended"
-        pid = int((tmp_path / "agent/pid").read_text())
-        assert runs(pid)
-        program.kill()
+        try:
+            assert program.stdout is not None
+            while "ready" not in (line := await asyncio.to_thread(program.stdout.readline)):
+                assert line, "the program ended"
+            pid = int((tmp_path / "agent/pid").read_text())
+            assert runs(pid)
+        finally:
+            program.kill()
     await until(lambda: not runs(pid))
 
 
@@ -216,11 +218,15 @@ async def test_what_a_killed_program_left_is_ended_by_the_next(tmp_path, monkeyp
         json.dumps({"node_name": "left", "bind": str(there.bind), "rpc_addr": f"127.0.0.1:{free_port()}"})
     )
     left = subprocess.Popen(["serf", "agent", f"-config-file={config}"], stdout=subprocess.DEVNULL)
-    with left:
+    try:
+        await until(lambda: b"serf" in Path(f"/proc/{left.pid}/cmdline").read_bytes())
         (there.folder / "pid").write_text(str(left.pid))
         async with running_agent(there, patience=QUICK) as agent:
             await agent.ready.wait()
             assert left.wait(10) == -signal.SIGKILL
+    finally:
+        left.kill()
+        left.wait()
 
 
 async def test_one_folder_has_one_agent(tmp_path):

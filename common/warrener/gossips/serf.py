@@ -85,6 +85,9 @@ class SerfGossip:
         """Return the agent's own figures, by section; raises GossipUnavailable."""
         return await self._command(SerfClient.stats)
 
+    async def told(self) -> Mapping[str, str]:
+        return (await self.stats()).get("tags", {})
+
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         values = {name: value for name, value in tags.items() if value is not None}
         gone = [name for name, value in tags.items() if value is None]

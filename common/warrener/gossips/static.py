@@ -51,6 +51,10 @@ class StaticGossip:
         self._check_open()
         return self._own_name
 
+    async def told(self) -> Mapping[str, str]:
+        self._check_open()
+        return {} if self._own_name is None else self._members[self._own_name].tags
+
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         self._check_open()
         if self._own_name is None:

@@ -14,7 +14,7 @@ import structlog
 
 from warrener.clock import Clock
 from warrener.ids import AttemptRef
-from warrener.messages import EndedLife, Extension, Heartbeat, Held
+from warrener.messages import Attributes, EndedLife, Extension, Heartbeat, Held
 from warrener.performer import Performer
 from warrener.topology import CONTROL
 from warrener.worker.identity import Identity
@@ -50,6 +50,8 @@ class Leases:
         spooled: Callable[[], Iterable[Held]],
         lives: Lives,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        attributes: Attributes,
+        member: Callable[[], str | None],
     ) -> None:
         self._who = who
         self._post = post
@@ -61,6 +63,10 @@ class Leases:
         self._spooled = spooled
         self._lives = lives
         self._spawn = spawn
+        self._attributes = attributes
+        self.digest = attributes.digest
+        self._member = member
+        self._describing = True
         self._seq = 0
         self._sent_s: dict[int, float] = {}
         self._last_s = float("-inf")
@@ -116,6 +122,11 @@ class Leases:
         self._due_now = True
         self._nudged.set()
 
+    def describe(self) -> None:
+        """Send a heartbeat with the attributes now."""
+        self._describing = True
+        self.answer_roll_call()
+
     async def beat(self) -> None:
         """Send heartbeats for ever: at once, then every third of the shortest lease, and when a scheduler asks."""
         while True:
@@ -141,17 +152,21 @@ class Leases:
         self._sent_s[self._seq] = self._clock.boot_s()
         while len(self._sent_s) > _KNOWN_HEARTBEATS:
             del self._sent_s[next(iter(self._sent_s))]
-        who = self._who
+        who, describing = self._who, self._describing
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
-            site=who.site.name, host=who.host, member=who.member, slots=who.slots,
+            site=who.site.name, host=who.host, member=self._member(), slots=who.slots,
             free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts, ended=ended,
+            digest=self.digest, attributes=self._attributes if describing else None,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._interval_s()):
-                return await self._post.send(CONTROL, "heartbeat", body, durable=False, mandatory=False)
+                arrived = await self._post.send(CONTROL, "heartbeat", body, durable=False, mandatory=False)
         except TimeoutError:
             return False
+        if arrived and describing:
+            self._describing = False
+        return arrived
 
     def _attempts(self) -> list[Held]:
         """List what is held: at work, and finished but without a receipt, so that it is not placed anew meanwhile."""

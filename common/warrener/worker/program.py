@@ -16,12 +16,13 @@ from warrener.errors import GossipUnavailable
 from warrener.gossip import Gossip
 from warrener.gossips import open_gossip
 from warrener.ids import WorkerName
-from warrener.messages import Kind
+from warrener.messages import Attributes, Kind
 from warrener.performer import Performer
 from warrener.runtime.watched import watched
 from warrener.settings import Settings
 from warrener.signing import read_verifier
 from warrener.site import Site
+from warrener.worker.attributes import attributes_of_host
 from warrener.worker.beacon import Beacon
 from warrener.worker.one_life import one_life
 from warrener.worker.service import WorkerService
@@ -58,8 +59,13 @@ async def run_worker(
             verifier=verifier, clock=SystemClock(), rng=SystemRandom(), host=settings.host,
             member=await _member(gossip), lease_s=settings.lease.total_seconds(),
             grace_s=max(0.0, settings.stop_timeout.total_seconds() - LAST_WORDS_S), load=host_load,
+            attributes=_attributes(settings, performer.kind),
         )  # fmt: skip
-        beacon = asyncio.create_task(Beacon(gossip, service.who, service.status).run())
+
+        def beside(member: str | None) -> None:
+            service.member = member
+
+        beacon = asyncio.create_task(Beacon(gossip, name, service.tag, beside).run())
         what = f"worker of {' '.join(apps) or performer.kind}"
         try:
             async with (
@@ -79,6 +85,11 @@ async def run_worker(
 def host_load() -> float:
     """Return the load of this host per core, averaged over a minute."""
     return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _attributes(settings: Settings, kind: Kind) -> Attributes:
+    targets = ("local",) if kind is Kind.JOB else ()
+    return attributes_of_host(software=settings.software, labels=settings.labels, targets=targets)
 
 
 async def _member(gossip: Gossip) -> str | None:

@@ -14,10 +14,11 @@ from warrener.broker import Broker, Delivery, Queue
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, InvalidMessage, InvalidSettings
 from warrener.ids import WorkerName, new_boot_id
-from warrener.messages import Answers, Kind, RollCall, decode
+from warrener.messages import Answers, Attributes, Kind, RollCall, decode
 from warrener.performer import Performer
 from warrener.signing import OrderVerifier
 from warrener.site import Site
+from warrener.tags import WorkerTag
 from warrener.worker.claims import Asking
 from warrener.worker.direct import DirectReports
 from warrener.worker.identity import Identity
@@ -65,10 +66,13 @@ class WorkerService:
         grace_s: float = 15.0,
         spool: Spool | None = None,
         load: Callable[[], float] = lambda: 0.0,
+        attributes: Attributes | None = None,
     ) -> None:
         boot = new_boot_id(clock.now(), rng)
         who = Identity(WorkerName(name), boot, kind, tuple(apps), site, slots, host, member)
         self.who = who
+        self.member = member
+        """The gossip member beside this worker, as far as it is known; it may become known later, or change."""
         self.up = asyncio.Event()
         """Set once orders are taken."""
         self._broker, self._load = broker, load
@@ -86,6 +90,7 @@ class WorkerService:
         self._leases = Leases(
             who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.free, load=load,
             spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
+            attributes=attributes or Attributes(), member=lambda: self.member,
         )  # fmt: skip
         self._intake = Intake(
             who, broker, self._post, verifier=verifier, clock=clock, rng=rng, slots=self._slots, spawn=self._spawn,
@@ -97,9 +102,13 @@ class WorkerService:
             heard=self._intake.heard,
         )  # fmt: skip
 
-    def status(self) -> str:
-        """Say in a few words how it is: `up 3/4 0.5` is its state, free slots of all, and load per core."""
-        return f"{self._leases.state} {max(0, self._slots.free)}/{self.who.slots} {self._load():.1f}"
+    def tag(self) -> WorkerTag:
+        """Say how it is, as gossip tells it."""
+        who, leases = self.who, self._leases
+        return WorkerTag(
+            who.kind, leases.state, who.boot, max(0, self._slots.free), who.slots,
+            site=who.site.name, load=self._load(), digest=leases.digest,
+        )  # fmt: skip
 
     def stop(self) -> None:
         """Have `run` end as planned: the same as cancelling it."""
@@ -208,7 +217,17 @@ class WorkerService:
             self._performing.heed_stop(stop)
 
     async def _on_control(self, delivery: Delivery) -> None:
-        if delivery.kind == RollCall.KIND:
+        if delivery.kind != RollCall.KIND:
+            return
+        try:
+            call = decode(delivery.kind, delivery.body, RollCall)
+        except InvalidMessage as error:
+            log.debug("a roll call that cannot be read", reason=str(error))
+            return
+        if call.describe:
+            if self.who.name in call.describe:
+                self._leases.describe()
+        else:
             self._leases.answer_roll_call()
             self._asking.again()
             self._spooled.again()

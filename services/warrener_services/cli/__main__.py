@@ -14,7 +14,7 @@ import typer
 
 from warrener.errors import Refused, WarrenerError
 
-from . import alerts, archive, health, importing, logs, parked, programs, runs, submitting, validating
+from . import alerts, archive, health, importing, logs, parked, programs, runs, submitting, validating, workers
 from .doctor import command as doctor
 
 _EPILOG = """\
@@ -59,7 +59,9 @@ def _top(
     pass
 
 
-for _part in (submitting, runs, logs, validating, importing, programs, health, parked, alerts, archive, doctor):
+for _part in (
+    submitting, runs, logs, validating, importing, programs, workers, health, parked, alerts, archive, doctor,
+):  # fmt: skip
     _part.register(app)
 
 

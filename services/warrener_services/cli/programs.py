@@ -1,4 +1,4 @@
-"""`warrener up`, `warrener serve`, `warrener keys`, `warrener workers`: the programs themselves."""
+"""`warrener up`, `warrener serve`, `warrener keys`: the programs themselves."""
 
 from __future__ import annotations
 
@@ -56,7 +56,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_UP, rich_help_panel=_PANEL)(up)
     app.command(epilog=_SERVE, rich_help_panel=_PANEL)(serve)
     app.command(epilog=_KEYS, rich_help_panel=_PANEL)(keys)
-    app.command(rich_help_panel=_PANEL)(workers)
 
 
 def up(
@@ -125,29 +124,3 @@ _KEY_FILES = (
     ("orders.pub", "checks orders: every worker host"),
     ("gossip.key", "encrypts gossip: every host with an agent of `warrener serve agent` or WARRENER_AGENT"),
 )
-
-
-def workers(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the workers: who is there, and how busy they are."""
-    from warrener.client import Client
-
-    from .screen import ago, say, show_table, state_text
-
-    with Client() as client:
-        found = client.workers()
-    if as_json:
-        say("[" + ",\n ".join(worker.model_dump_json() for worker in found) + "]")
-    elif not found:
-        say("No worker was heard. Start one with `warrener up`, or `warrener serve job_submission` in a fleet.")
-    else:
-        show_table(
-            ("WORKER", "SERVES", "STATE", "SLOTS", "FREE", "LOAD", "SITE", "HOST", "HEARD"),
-            [
-                (
-                    worker.name, " ".join([worker.kind, *worker.apps]), state_text(worker.state), str(worker.slots),
-                    str(worker.free), f"{worker.load:.2f}", worker.site, worker.host, ago(worker.heard_at),
-                )
-                for worker in found
-            ],
-            right=("SLOTS", "FREE", "LOAD"),
-        )  # fmt: skip

@@ -42,6 +42,9 @@ STYLES = {
     "well": "green",
     "unwell": "red",
     "gone": "dim",
+    "alive": "green",
+    "leaving": "yellow",
+    "left": "dim",
 }
 SIGNS = {
     "waiting": "·", "ready": "○", "ordered": "○", "running": "●", "unreachable": "?", "cancelling": "…",
@@ -101,14 +104,18 @@ def state_text(state: str, *, sign: bool = False) -> Text:
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Iterable[str] = ()) -> None:
     """Show rows beneath headings; `right` names the columns of numbers."""
-    out = console()
+    console().print(table_of(headings, rows, right=right))
+
+
+def table_of(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Iterable[str] = ()) -> Table:
+    """Make a table of rows beneath headings."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     numbers = set(right)
     for heading in headings:
         table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(one_line(cell)) for cell in row))
-    out.print(table)
+    return table
 
 
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -13,8 +13,8 @@ import uvicorn
 
 from warrener.broker import Message, Subscription
 from warrener.errors import BrokerUnavailable, InvalidMessage
-from warrener.ids import new_token
-from warrener.messages import Events, Heartbeat, RollCall, decode, encode
+from warrener.ids import WorkerName, new_token
+from warrener.messages import Body, Events, Heartbeat, Members, RollCall, decode, encode
 from warrener.topology import CONTROL, control, events
 
 from .app import make_app
@@ -90,8 +90,8 @@ async def _hear(desk: Desk) -> None:
             await asyncio.sleep(_AGAIN_S)
 
 
-def _roll_call(desk: Desk) -> Message:
-    body = encode(RollCall())
+def _roll_call(desk: Desk, describe: Sequence[str] = ()) -> Message:
+    body = encode(RollCall(describe=[WorkerName(name) for name in describe]))
     return Message(CONTROL, "rollcall", RollCall.KIND, body, new_token(desk.rng), durable=False, mandatory=False)
 
 
@@ -99,12 +99,21 @@ async def _hear_from(desk: Desk, subscription: Subscription) -> None:
     while True:
         deliveries = await subscription.take(_PREFETCH)
         for delivery in deliveries:
-            if delivery.kind == Heartbeat.KIND:
+            if delivery.kind in (Heartbeat.KIND, Members.KIND):
                 try:
-                    desk.roll.hear(decode(delivery.kind, delivery.body, Heartbeat), desk.clock.now())
+                    _take(desk, decode(delivery.kind, delivery.body, Heartbeat, Members))
                 except InvalidMessage as error:
-                    log.debug("a heartbeat that cannot be read", reason=str(error))
+                    log.debug("what cannot be read", kind=delivery.kind, reason=str(error))
         await subscription.settle(deliveries)
+        if unknown := desk.roll.to_describe(desk.clock.now()):
+            await desk.broker.publish(_roll_call(desk, unknown))
+
+
+def _take(desk: Desk, body: Body) -> None:
+    if isinstance(body, Heartbeat):
+        desk.roll.hear(body, desk.clock.now())
+    elif isinstance(body, Members):
+        desk.roll.hear_gossip(body, desk.clock.now())
 
 
 async def _watch(desk: Desk) -> None:
