@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     software: Annotated[tuple[str, ...], NoDecode] = (
         "apptainer", "docker", "gcc", "git", "mpirun", "nvidia-smi", "podman", "python3", "R", "sbatch", "ssh",
     )  # fmt: skip
-    """Programs, separated by commas, that a worker looks for on its PATH; `warrener workers NAME` shows what is there."""
+    """Programs, separated by commas, looked for on a worker's PATH; `warrener workers NAME` shows what it has."""
     labels: Annotated[tuple[str, ...], NoDecode] = ()
     """What else a worker's host has, separated by commas: `ssd`, `rack=a3`."""
     host: str = Field(default_factory=_host)

@@ -4,8 +4,8 @@ A member has one tag for each worker beside it, `w:<name>`, and all its tags tog
 
     ju local 0kf3q0v9n2x5t8ab 3/4 0.5 8f3ak2q1
 
-kind and state (a letter each), site, boot, free slots of all, load per core, digest of the attributes. What had to be left
-out for want of room is `-`. Hints, all of it: whoever is in the pool can write anything there.
+kind and state (a letter each), site, boot, free slots of all, load per core, digest of the attributes. What had to be
+left out for want of room is `-`. Hints, all of it: whoever is in the pool can write anything there.
 """
 
 from __future__ import annotations
