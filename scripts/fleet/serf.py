@@ -23,10 +23,20 @@ def private_serf(
     encrypt_key: str = "",
     profile: str = "lan",
     tags: Mapping[str, str] | None = None,
+    coordinates: bool = False,
 ) -> AbstractAsyncContextManager[SerfAgent]:
     """Run an agent for as long as the context lasts; it then leaves the cluster as planned."""
     return aside(
-        SerfAgent(folder, name, join=join, rpc_auth=rpc_auth, encrypt_key=encrypt_key, profile=profile, tags=tags)
+        SerfAgent(
+            folder,
+            name,
+            join=join,
+            rpc_auth=rpc_auth,
+            encrypt_key=encrypt_key,
+            profile=profile,
+            tags=tags,
+            coordinates=coordinates,
+        )
     )
 
 
@@ -49,6 +59,7 @@ class SerfAgent:
         place: Place = LOOPBACK,
         port: int = 0,
         rpc_port: int = 0,
+        coordinates: bool = False,
     ) -> None:
         self.folder = folder
         self.name = name
@@ -59,6 +70,7 @@ class SerfAgent:
         self._more = {
             "profile": profile,
             "tags": dict(tags or {}),
+            "disable_coordinates": not coordinates,
             "start_join": [join] if join else [],
             **({"encrypt_key": encrypt_key} if encrypt_key else {}),
             **({"rpc_auth": rpc_auth} if rpc_auth else {}),
@@ -114,7 +126,6 @@ class SerfAgent:
             "node_name": self.name,
             "bind": self.address,
             "rpc_addr": f"{self.place.address}:{self.rpc_port}",
-            "disable_coordinates": True,
             "log_level": "info",
             **self._more,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -30,6 +31,9 @@ from warrener.serfrpc import (
     MemberEvent,
     NoAnswer,
     OtherEvent,
+    QueryAck,
+    QueryEvent,
+    QueryResponse,
     SerfClient,
     TooSlow,
     UserEvent,
@@ -101,12 +105,74 @@ async def test_streams_get_their_own_types_and_end_when_stopped(serf):
         assert isinstance(await anext(members), MemberEvent)
 
 
-async def test_types_that_are_not_read_come_as_other_events(serf_agent, serf):
-    async with asyncio.timeout(10):
-        stream = await serf.stream()
-        await serf._ask("query", {"Name": "ping", "Payload": b"", "Timeout": 1})
-        event = await anext(stream)
-    assert event == OtherEvent("query")
+async def test_a_query_is_heard_answered_and_over(serf_agent, serf):
+    async with asyncio.timeout(20), await client_of(serf_agent) as other:
+        heard = await other.stream("query")
+        answers = await serf.query("where", b"\x00carrots", ack=True, within=timedelta(seconds=2))
+        query = await anext(heard)
+        assert isinstance(query, QueryEvent)
+        assert (query.name, query.payload) == ("where", b"\x00carrots")
+        await other.respond(query, b"in the \xff meadow")
+        with pytest.raises(CommandRejected):
+            await other.respond(query, b"twice")
+        assert await answers.all() == ((QueryAck("warren-1"),), (QueryResponse("warren-1", b"in the \xff meadow"),))
+        assert [answer async for answer in answers] == []
+
+
+async def test_a_query_can_be_meant_for_some_and_end_without_an_answer(serf):
+    async with asyncio.timeout(20):
+        soon = timedelta(milliseconds=300)
+        assert await (await serf.query("where", nodes=["nobody"], within=soon)).all() == ((), ())
+        assert await (await serf.query("where", tags={"role": "hare"}, ack=True, within=soon)).all() == ((), ())
+        with pytest.raises(CommandRejected, match="limit"):
+            await serf.query("where", b"x" * 1100)
+    assert len(await serf.members()) == 1
+
+
+async def test_the_log_can_be_followed(serf_agent, serf):
+    async with asyncio.timeout(20):
+        lines = await serf.monitor("DEBUG")
+        await serf.event("thump")
+        async for line in lines:
+            if "thump" in line or "user" in line:
+                break
+        with pytest.raises(CommandRejected):
+            await serf.monitor()
+        await serf.stop(lines.seq)
+        async for _ in lines:
+            pass
+
+
+async def test_coordinates_of_members_are_told_where_agents_keep_them(tmp_path):
+    async with private_serf(tmp_path, "there", coordinates=True) as agent, await client_of(agent) as client:
+        own = await client.coordinate("there")
+        assert own is not None
+        assert len(own.vector) == 8
+        assert own.height > 0
+        assert await client.coordinate("nowhere") is None
+
+
+async def test_keys_are_installed_used_and_removed(tmp_path):
+    first, second = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+    async with private_serf(tmp_path, "locked", encrypt_key=first) as agent, await client_of(agent) as client:
+        async with asyncio.timeout(60):
+            assert dict((await client.list_keys()).keys) == {first: 1}
+            report = await client.install_key(second)
+            assert (report.members, report.responses, report.errors) == (1, 1, 0)
+            assert dict((await client.list_keys()).keys) == {first: 1, second: 1}
+            with pytest.raises(CommandRejected):
+                await client.remove_key(first)
+            await client.use_key(second)
+            await client.remove_key(first)
+            assert dict((await client.list_keys()).keys) == {second: 1}
+            with pytest.raises(CommandRejected):
+                await client.use_key(first)
+
+
+async def test_keys_of_a_pool_without_encryption_are_refused_in_the_agents_words(serf):
+    with pytest.raises(CommandRejected):
+        await serf.list_keys()
+    assert len(await serf.members()) == 1
 
 
 async def test_waiting_for_an_event_can_be_given_up_without_losing_one(serf):
@@ -211,7 +277,7 @@ async def test_nobody_listening_is_an_error():
 
 
 async def test_a_reader_that_is_too_slow_is_told_so_after_what_has_come(monkeypatch):
-    monkeypatch.setattr("warrener.serfrpc.client._MAX_WAITING_EVENTS", 2)
+    monkeypatch.setattr("warrener.serfrpc.streams._MAX_WAITING", 2)
     stream = EventStream(seq=1)
     for n in range(4):
         stream.put(OtherEvent(f"e{n}"))

@@ -10,9 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warrener.serfrpc import MalformedAnswer, MemberEvent, OtherEvent, UserEvent
+from warrener.serfrpc import (
+    Coordinate,
+    KeyReport,
+    MalformedAnswer,
+    MemberEvent,
+    OtherEvent,
+    QueryAck,
+    QueryEvent,
+    QueryResponse,
+    UserEvent,
+)
 from warrener.serfrpc.protocol import Body, Decoder, Header, Part, encode, text
-from warrener.serfrpc.records import read_event, read_members, read_stats
+from warrener.serfrpc.records import (
+    QueryDone,
+    read_coordinate,
+    read_event,
+    read_key_report,
+    read_members,
+    read_query_record,
+    read_stats,
+)
 
 RAW = {
     "Addr": bytes([10, 0, 0, 7]),
@@ -151,7 +169,34 @@ def test_events_are_told_apart():
     user = {b"Event": b"user", b"Name": b"deploy", b"Payload": b"\xff", b"LTime": 9, b"Coalesce": False}
     assert read_event(Body(user)) == UserEvent("deploy", b"\xff", 9, coalesce=False)
     assert read_event(Body({b"Event": b"member-reap", b"Members": []})) == MemberEvent("member-reap", ())
-    assert read_event(Body({b"Event": b"query", b"ID": 5})) == OtherEvent("query")
+    query = {b"Event": b"query", b"ID": 5, b"Name": b"where", b"Payload": b"\xff", b"LTime": 9}
+    assert read_event(Body(query)) == QueryEvent(5, "where", b"\xff", 9)
+    assert read_event(Body({b"Event": b"burrow", b"ID": 5})) == OtherEvent("burrow")
+
+
+def test_records_of_a_query_are_told_apart():
+    assert read_query_record(Body({b"Type": b"ack", b"From": b"hare"})) == QueryAck("hare")
+    assert read_query_record(Body({b"Type": b"response", b"From": b"hare", b"Payload": b"\xff"})) == QueryResponse(
+        "hare", b"\xff"
+    )
+    assert read_query_record(Body({b"Type": b"done"})) == QueryDone()
+    with pytest.raises(MalformedAnswer):
+        read_query_record(Body({b"Type": b"carrot"}))
+
+
+def test_coordinates_are_read_or_unknown():
+    fields = {b"Vec": [0.1, 0], b"Height": 0.5, b"Adjustment": 0, b"Error": 1.5}
+    assert read_coordinate(Body({b"Ok": True, b"Coord": fields})) == Coordinate((0.1, 0.0), 0.5, 0.0, 1.5)
+    assert read_coordinate(Body({b"Ok": False, b"Coord": None})) is None
+    for wrong in (None, {}, {b"Vec": [b"x"]}):
+        with pytest.raises(MalformedAnswer):
+            read_coordinate(Body({b"Ok": True, b"Coord": wrong}))
+
+
+def test_reports_about_keys_are_read():
+    body = {b"NumNodes": 2, b"NumResp": 2, b"NumErr": 1, b"Keys": {b"a2V5": 1}, b"Messages": {b"hare": b"no"}}
+    assert read_key_report(Body(body)) == KeyReport(2, 2, 1, {"a2V5": 1}, {"hare": "no"})
+    assert read_key_report(Body({b"NumNodes": 1, b"NumResp": 1, b"NumErr": 0, b"Keys": None})) == KeyReport(1, 1, 0)
 
 
 def _unpacked(raw: bytes) -> msgpack.Unpacker:

@@ -8,7 +8,7 @@
 The protocol: https://github.com/hashicorp/serf/blob/master/docs/agent/rpc.html.markdown
 """
 
-from warrener.serfrpc.client import EventStream, SerfClient
+from warrener.serfrpc.client import SerfClient
 from warrener.serfrpc.errors import (
     CommandRejected,
     ConnectionLost,
@@ -18,18 +18,39 @@ from warrener.serfrpc.errors import (
     SerfError,
     TooSlow,
 )
-from warrener.serfrpc.records import Event, MemberEvent, OtherEvent, SerfMember, UserEvent
+from warrener.serfrpc.records import (
+    Coordinate,
+    Event,
+    KeyReport,
+    MemberEvent,
+    OtherEvent,
+    QueryAck,
+    QueryAnswer,
+    QueryEvent,
+    QueryResponse,
+    SerfMember,
+    UserEvent,
+)
+from warrener.serfrpc.streams import EventStream, LogStream, QueryAnswers
 
 __all__ = [
     "CommandRejected",
     "ConnectionLost",
+    "Coordinate",
     "Event",
     "EventStream",
     "KeyRejected",
+    "KeyReport",
+    "LogStream",
     "MalformedAnswer",
     "MemberEvent",
     "NoAnswer",
     "OtherEvent",
+    "QueryAck",
+    "QueryAnswer",
+    "QueryAnswers",
+    "QueryEvent",
+    "QueryResponse",
     "SerfClient",
     "SerfError",
     "SerfMember",

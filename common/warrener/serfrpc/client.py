@@ -13,62 +13,34 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from warrener.serfrpc.errors import ConnectionLost, MalformedAnswer, NoAnswer, SerfError, TooSlow, rejection
+from warrener.serfrpc.errors import ConnectionLost, MalformedAnswer, NoAnswer, SerfError, rejection
 from warrener.serfrpc.protocol import RPC_VERSION, Body, Decoder, Part, encode
-from warrener.serfrpc.records import Event, SerfMember, read_event, read_members, read_stats
+from warrener.serfrpc.records import (
+    Coordinate,
+    KeyReport,
+    QueryEvent,
+    SerfMember,
+    read_coordinate,
+    read_key_report,
+    read_members,
+    read_stats,
+)
+from warrener.serfrpc.streams import EventStream, LogStream, QueryAnswers, Stream
 
 _CHUNK_BYTES = 64 * 1024
-_MAX_WAITING_EVENTS = 65_536
 _POOL_TIMEOUT_S = 30.0
 """The least time for commands that the agent answers only after it has spoken with others."""
 _NOTHING = Body({})
+_NS_PER_S = 1_000_000_000
 
-
-class EventStream:
-    """The events of one stream; iterate over it, in one task at a time.
-
-    Waiting for the next event may be cancelled without losing one. Iteration raises SerfError when the
-    connection is lost or the stream overruns, and ends quietly after `stop`.
-    """
-
-    def __init__(self, seq: int) -> None:
-        self.seq = seq
-        self._events: deque[Event] = deque()
-        self._end: SerfError | StopAsyncIteration | None = None
-        self._stirred = asyncio.Event()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._events:
-            if self._end is not None:
-                raise self._end.with_traceback(None)
-            self._stirred.clear()
-            await self._stirred.wait()
-        return self._events.popleft()
-
-    def put(self, event: Event) -> None:
-        """Add an event; only the reader of the connection calls this."""
-        if len(self._events) >= _MAX_WAITING_EVENTS:
-            self.end(TooSlow(f"{_MAX_WAITING_EVENTS} Serf events wait unread; take a full picture, start anew"))
-        if self._end is None:
-            self._events.append(event)
-            self._stirred.set()
-
-    def end(self, reason: SerfError | None = None) -> None:
-        """Let the iteration end, after what has come; only the client calls this."""
-        if self._end is None:
-            self._end = reason or StopAsyncIteration()
-            self._stirred.set()
+S = TypeVar("S", bound=Stream[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +61,7 @@ class SerfClient:
         self._timeout_s = timeout_s
         self._seqs = itertools.count(1)
         self._calls: dict[int, _Call] = {}
-        self._streams: dict[int, EventStream] = {}
+        self._streams: dict[int, Stream[Any]] = {}
         self._heard: int | None = None
         self._end: SerfError | None = None
         self._reading = asyncio.create_task(self._read(), name=f"read from the Serf agent at {where}")
@@ -176,10 +148,69 @@ class SerfClient:
 
     async def stream(self, *types: str) -> EventStream:
         """Begin a stream of these event types: `member-failed`, `user`, `user:deploy`, …; none: all."""
-        stream = EventStream(next(self._seqs))
+        return await self._begin(EventStream(next(self._seqs)), "stream", {"Type": ",".join(types) or "*"})
+
+    async def monitor(self, level: str = "INFO") -> LogStream:
+        """Follow the agent's log from this level on; the last lines come first. One at a time on a connection."""
+        return await self._begin(LogStream(next(self._seqs)), "monitor", {"LogLevel": level})
+
+    async def query(
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        nodes: Iterable[str] = (),
+        tags: Mapping[str, str] | None = None,
+        ack: bool = False,
+        within: timedelta | None = None,
+    ) -> QueryAnswers:
+        """Ask the members, or those of these names and tags (regular expressions); best effort, like events.
+
+        Name and payload have 1024 bytes together. Without `within` the agent chooses by the size of the pool.
+        """
+        body = {
+            "FilterNodes": list(nodes),
+            "FilterTags": dict(tags or {}),
+            "RequestAck": ack,
+            "RelayFactor": 0,
+            "Timeout": int(within.total_seconds() * _NS_PER_S) if within is not None else 0,
+            "Name": name,
+            "Payload": payload,
+        }
+        return await self._begin(QueryAnswers(next(self._seqs)), "query", body)
+
+    async def respond(self, query: QueryEvent, payload: bytes) -> None:
+        """Answer a query of the stream, once, in its time; an answer has 1024 bytes."""
+        await self._ask("respond", {"ID": query.id, "Payload": payload})
+
+    async def coordinate(self, name: str) -> Coordinate | None:
+        """Return where a member lies in the space of round-trip times; None if that is not known."""
+        return read_coordinate(await self._ask("get-coordinate", {"Node": name}, has_body=True))
+
+    async def install_key(self, key: str) -> KeyReport:
+        """Let every member read what is encrypted with this key too, base 64. Raises CommandRejected if one fails."""
+        return await self._keys("install-key", key)
+
+    async def use_key(self, key: str) -> KeyReport:
+        """Let every member write with this key, which must be installed everywhere."""
+        return await self._keys("use-key", key)
+
+    async def remove_key(self, key: str) -> KeyReport:
+        """Let every member forget this key, which must not be in use."""
+        return await self._keys("remove-key", key)
+
+    async def list_keys(self) -> KeyReport:
+        """Return the keys of all members: whoever may ask this agent, may read them."""
+        return await self._keys("list-keys")
+
+    async def _keys(self, command: str, key: str | None = None) -> KeyReport:
+        body = None if key is None else {"Key": key}
+        return read_key_report(await self._ask(command, body, has_body=True, least_s=_POOL_TIMEOUT_S))
+
+    async def _begin(self, stream: S, command: str, body: Mapping[str, object]) -> S:
         self._streams[stream.seq] = stream
         try:
-            await self._ask("stream", {"Type": ",".join(types) or "*"}, seq=stream.seq)
+            await self._ask(command, body, seq=stream.seq)
         except BaseException:
             self._streams.pop(stream.seq, None)
             raise
@@ -265,8 +296,10 @@ class SerfClient:
             return
         if seq in self._calls:
             self._settle(seq, body)
-        elif seq in self._streams:
-            self._streams[seq].put(read_event(body))
+        elif (stream := self._streams.get(seq)) is not None:
+            stream.take(body)
+            if stream.ended:
+                del self._streams[seq]
 
     def _settle(self, seq: int, outcome: Body | SerfError) -> None:
         # The call goes at once, not when its caller wakes: the next header with this Seq is its stream's.

@@ -45,13 +45,67 @@ class UserEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryEvent:
+    """A query that was asked; `id` is this agent's, for the answer."""
+
+    id: int
+    name: str
+    payload: bytes
+    ltime: int
+
+
+@dataclass(frozen=True, slots=True)
 class OtherEvent:
-    """A record of a type that this package does not read, such as a query."""
+    """A record of a type that this package does not read."""
 
     event: str
 
 
-Event: TypeAlias = MemberEvent | UserEvent | OtherEvent
+Event: TypeAlias = MemberEvent | UserEvent | QueryEvent | OtherEvent
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAck:
+    """A member has heard the query."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResponse:
+    """A member's answer."""
+
+    member: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueryDone:
+    """The query's time is over."""
+
+
+QueryAnswer: TypeAlias = QueryAck | QueryResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """A place in the space of round-trip times (https://www.serf.io/docs/internals/coordinates.html); in seconds."""
+
+    vector: tuple[float, ...]
+    height: float
+    adjustment: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReport:
+    """What members said to a command about keys. `keys`: how many members have each; `messages`: who complained."""
+
+    members: int
+    responses: int
+    errors: int
+    keys: Mapping[str, int] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_members(body: Body) -> tuple[SerfMember, ...]:
@@ -67,15 +121,68 @@ def read_event(body: Body) -> Event:
     event = text(body.fields.get(b"Event"))
     if event.startswith("member-"):
         return MemberEvent(event, read_members(body))
+    if event == "query":
+        return QueryEvent(
+            id=_number(body.fields.get(b"ID")),
+            name=text(body.fields.get(b"Name")),
+            payload=_payload(body),
+            ltime=_number(body.fields.get(b"LTime")),
+        )
     if event == "user":
-        payload = body.fields.get(b"Payload") or b""
         return UserEvent(
             name=text(body.fields.get(b"Name")),
-            payload=payload if isinstance(payload, bytes) else b"",
+            payload=_payload(body),
             ltime=_number(body.fields.get(b"LTime")),
             coalesce=bool(body.fields.get(b"Coalesce")),
         )
     return OtherEvent(event)
+
+
+def read_line(body: Body) -> str:
+    """Read a line of the agent's log; raises MalformedAnswer."""
+    return text(body.fields.get(b"Log"))
+
+
+def read_query_record(body: Body) -> QueryAnswer | QueryDone:
+    """Read a record of a query; raises MalformedAnswer."""
+    match text(body.fields.get(b"Type")):
+        case "ack":
+            return QueryAck(text(body.fields.get(b"From")))
+        case "response":
+            return QueryResponse(text(body.fields.get(b"From")), _payload(body))
+        case "done":
+            return QueryDone()
+        case other:
+            raise MalformedAnswer(f"the Serf agent sent a record {other!r} to a query")
+
+
+def read_coordinate(body: Body) -> Coordinate | None:
+    """Read the answer of `get-coordinate`; raises MalformedAnswer."""
+    if not body.fields.get(b"Ok"):
+        return None
+    fields = body.fields.get(b"Coord")
+    if not isinstance(fields, dict) or not isinstance(fields.get(b"Vec"), list):
+        raise MalformedAnswer("the Serf agent sent a coordinate that is none")
+    return Coordinate(
+        vector=tuple(_float(value) for value in fields[b"Vec"]),
+        height=_float(fields.get(b"Height")),
+        adjustment=_float(fields.get(b"Adjustment")),
+        error=_float(fields.get(b"Error")),
+    )
+
+
+def read_key_report(body: Body) -> KeyReport:
+    """Read the answer to a command about keys; raises MalformedAnswer."""
+    keys = body.fields.get(b"Keys") or {}
+    if not isinstance(keys, dict):
+        raise MalformedAnswer("the Serf agent sent Keys that are no map")
+    return KeyReport(
+        members=_number(body.fields.get(b"NumNodes")),
+        responses=_number(body.fields.get(b"NumResp")),
+        errors=_number(body.fields.get(b"NumErr")),
+        keys={text(key): _number(count) for key, count in keys.items()},
+        messages=_texts(body.fields.get(b"Messages")),
+    )
 
 
 def read_stats(body: Body) -> dict[str, dict[str, str]]:
@@ -110,6 +217,17 @@ def _texts(raw: object) -> dict[str, str]:
     if not isinstance(raw, dict):
         raise MalformedAnswer(f"the Serf agent sent {type(raw).__name__} where a map of texts belongs")
     return {text(name): text(value) for name, value in raw.items()}
+
+
+def _payload(body: Body) -> bytes:
+    payload = body.fields.get(b"Payload") or b""
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _float(raw: object) -> float:
+    if not isinstance(raw, int | float):
+        raise MalformedAnswer(f"the Serf agent sent {type(raw).__name__} where a number belongs")
+    return float(raw)
 
 
 def _number(raw: object) -> int:
