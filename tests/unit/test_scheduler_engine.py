@@ -559,6 +559,25 @@ def test_gossip_does_not_shorten_a_lease(desk: Desk, worker: Hand) -> None:
     assert desk.task(run).state is State.READY
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_gossip_that_lies_and_flaps_never_takes_a_live_attempt_away(desk: Desk, worker: Hand, full: bool) -> None:
+    run, grant = running(desk, worker)
+    lies = ("failed", "left", "failed", "alive", "failed", "leaving", "failed", "failed")
+    for round_ in range(60):  # ten minutes, twenty leases
+        told = [MemberSeen(name="job-a", status=lies[round_ % len(lies)])]
+        desk.deliver(Members(members=[] if full and round_ % 5 == 4 else told, full=full))
+        desk.wait(seconds=9)
+        desk.deliver(Members(members=[MemberSeen(name="job-a", status="failed")], full=full))
+        assert desk.task(run).state in (State.RUNNING, State.UNREACHABLE)
+        desk.wait(seconds=1)
+        desk.deliver(worker.beat(grant))
+        row = desk.task(run)
+        assert (row.state, row.attempt) == (State.RUNNING, grant.attempt)
+    desk.deliver(worker.report(grant))
+    assert desk.task(run).state is State.SUCCEEDED
+    assert desk.strays(run) == []
+
+
 def test_success_reported_while_unreachable_counts(desk: Desk, worker: Hand) -> None:
     run, grant = running(desk, worker)
     desk.deliver(Members(members=[MemberSeen(name="job-a", status="failed")]))
