@@ -62,6 +62,15 @@ class Settings(BaseSettings):
     """How patient Serf is: `lan` finds a failed host in about 7 s, `wan` in 30 s and more, and gossips less."""
     seeds: Annotated[tuple[str, ...], NoDecode] = ()
     """`host[:port]`, separated by commas: members that the agent joins; two or three are enough for any pool."""
+    join: str = ""
+    """`host[:port]` of a member: broker, store and gateway, where not set, are then asked of gossip.
+
+    It also runs an agent, as `WARRENER_AGENT` does (default `0.0.0.0`), with this member as a seed.
+    """
+    broker_login: str = ""
+    """`user:password` for the broker that gossip names."""
+    store_login: str = ""
+    """`user:password` for the database that gossip names."""
     gossip_key: Path | None = None
     """The file of the key that encrypts gossip, the same on every host; default `<keys>/gossip.key`."""
     keys: Path | None = None

@@ -131,6 +131,11 @@ def read_verifier(folder: Path) -> OrderVerifier:
     return OrderVerifier(Ed25519PublicKey.from_public_bytes(_read_hex(folder / "orders.pub")))
 
 
+def read_signer(folder: Path) -> OrderSigner:
+    """Read what signs orders, and where the deployment is; raises InvalidSettings."""
+    return _signer(folder)
+
+
 def read_gossip_key(path: Path) -> bytes:
     """Read what a Serf agent needs; raises InvalidSettings."""
     return _read_secret(path)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import os
 import shutil
 import signal
@@ -97,7 +98,7 @@ async def agent_of(settings: Settings) -> AsyncIterator[Settings]:
 
     Raises InvalidSettings. Leaving takes a few seconds, which are taken from `stop_timeout`.
     """
-    if not settings.agent:
+    if not settings.agent and not settings.join:
         yield settings
         return
     plan = await plan_of(settings)
@@ -135,18 +136,32 @@ async def plan_of(settings: Settings) -> AgentPlan:
     """Make the plan of an agent; raises InvalidSettings, naming the variable."""
     if settings.gossip != Settings.model_fields["gossip"].default:
         raise InvalidSettings(
-            "WARRENER_AGENT and WARRENER_GOSSIP are both set: the first runs an agent within this program, the second"
-            " uses one beside it; unset one of them"
+            f"WARRENER_{'AGENT' if settings.agent else 'JOIN'} and WARRENER_GOSSIP are both set: the first runs an"
+            " agent within this program, the second uses one beside it; unset one of them"
         )
     return AgentPlan(
-        bind=await _address("WARRENER_AGENT", settings.agent),
+        bind=await _address("WARRENER_AGENT", settings.agent or f"0.0.0.0:{PORT}"),
         host=settings.host,
         folder=settings.agent_folder,
         key=read_gossip_key(settings.gossip_key_file),
-        seeds=[seed_of(text) for text in settings.seeds],
+        seeds=[seed_of(text) for text in (settings.join, *settings.seeds) if text],
         advertise=await _address("WARRENER_AGENT_ADVERTISE", settings.agent_advertise)
         if settings.agent_advertise
         else None,
+        profile=settings.agent_profile,
+    )
+
+
+async def plan_to_ask(settings: Settings, member: str, folder: Path) -> AgentPlan:
+    """Make the plan of an agent that lives only to ask the pool of a member; raises InvalidSettings."""
+    seed = await _address("HOST:PORT", member)
+    own = LOOPBACK if ipaddress.ip_address(seed.host).is_loopback else "0.0.0.0"  # noqa: S104 - UDP answers come here
+    return AgentPlan(
+        bind=Address(own, _free_port()),
+        host=f"find-{settings.host}",
+        folder=folder,
+        key=read_gossip_key(settings.gossip_key_file),
+        seeds=[str(seed)],
         profile=settings.agent_profile,
     )
 

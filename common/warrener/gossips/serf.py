@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from warrener.serfrpc import (
     EventStream,
     KeyRejected,
     MemberEvent,
+    QueryEvent,
     SerfClient,
     SerfError,
     SerfMember,
@@ -71,7 +72,7 @@ class SerfGossip:
     async def changes(self) -> AsyncIterator[Change]:
         loop = asyncio.get_running_loop()
         # The stream begins before the picture is taken: nothing can happen unseen between the two.
-        async with self._stream() as events:
+        async with self._stream(*_MEMBER_EVENTS) as (_, events):
             while True:
                 yield Change(await self.members(), full=True)
                 deadline = loop.time() + self._full_every_s
@@ -87,6 +88,28 @@ class SerfGossip:
 
     async def told(self) -> Mapping[str, str]:
         return (await self.stats()).get("tags", {})
+
+    async def ask(self, name: str, *, within: timedelta = timedelta(seconds=2)) -> Sequence[tuple[str, bytes]]:
+        """Ask the pool; return who has answered, and what. Best effort; raises GossipUnavailable."""
+        with self._translating():
+            client = await self._connect()
+            try:
+                async with asyncio.timeout((within + self._answer_within).total_seconds()):
+                    _, answers = await (await client.query(name, within=within)).all()
+            except TimeoutError:
+                return ()
+            finally:
+                await client.close()
+        return [(answer.member, answer.payload) for answer in answers]
+
+    async def answer(self, name: str, payload: Callable[[], bytes]) -> None:
+        """Answer the pool's queries of this name until cancelled; raises GossipUnavailable when the agent goes."""
+        async with self._stream(f"query:{name}") as (client, events):
+            with self._translating():
+                async for query in events:
+                    if isinstance(query, QueryEvent):
+                        with suppress(CommandRejected):  # it came too late
+                            await client.respond(query, payload())
 
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         values = {name: value for name, value in tags.items() if value is not None}
@@ -133,14 +156,14 @@ class SerfGossip:
         return await SerfClient.connect(host, port, auth_key=auth_key, answer_within=self._answer_within)
 
     @asynccontextmanager
-    async def _stream(self) -> AsyncIterator[EventStream]:
+    async def _stream(self, *types: str) -> AsyncIterator[tuple[SerfClient, EventStream]]:
         with self._translating():
             client = await self._connect()
         self._streaming.add(client)
         try:
             with self._translating():
-                events = await client.stream(*_MEMBER_EVENTS)
-            yield events
+                events = await client.stream(*types)
+            yield client, events
         finally:
             self._streaming.discard(client)
             await client.close()

@@ -87,7 +87,7 @@ def serve(
     from warrener.settings import Settings
 
     settings = Settings.read()
-    if settings.broker.startswith("memory:") and service is not Service.AGENT:
+    if settings.broker.startswith("memory:") and service is not Service.AGENT and not settings.join:
         raise InvalidSettings(
             "WARRENER_BROKER is not set, and programs of a fleet meet at a broker: set it to"
             " amqp://user:password@host/vhost; `warrener up` runs everything in one process without one"

@@ -47,7 +47,14 @@ def run_together(app: Sequence[str], *, slots: int | None, state: Path | None, v
 
 def _settings(slots: int | None, state: Path | None) -> Settings:
     """Read the environment, but for what makes it one machine without servers."""
-    given: dict[str, object] = {"broker": BROKER, "gossip": "static://", "agent": "", "store": "", "worker": ""}
+    given: dict[str, object] = {
+        "broker": BROKER,
+        "gossip": "static://",
+        "agent": "",
+        "join": "",
+        "store": "",
+        "worker": "",
+    }
     if slots is not None:
         given["slots"] = slots
     if state is not None:

@@ -8,13 +8,14 @@ seconds.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 
 import structlog
 
 from warrener.broker import Broker, Subscription
 from warrener.errors import BrokerUnavailable, GossipUnavailable
-from warrener.gossip import Change, Gossip
+from warrener.gossip import Change, Gossip, Status
 from warrener.ids import new_token
 from warrener.membership import News
 from warrener.topology import control
@@ -63,6 +64,11 @@ class GossipService:
             group.create_task(self._hear_gossip())
             group.create_task(self._publish_news())
             group.create_task(self._hear_calls())
+
+    def addresses(self) -> Sequence[str]:
+        """Return where living members are; who joins one of them joins the pool."""
+        members = self._bulletin.picture.members.values()
+        return sorted(member.address for member in members if member.status is Status.ALIVE)
 
     async def _hear_gossip(self) -> None:
         pauses = self._pauses()
