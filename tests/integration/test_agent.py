@@ -288,3 +288,24 @@ def test_a_name_stays_with_its_folder_and_host(tmp_path):
     name = folder.name("hare", Random(1))
     assert folder.name("hare", Random(2)) == name
     assert folder.name("doe", Random(2)).startswith("doe-")
+
+
+async def test_the_doctor_looks_at_the_agent_of_a_program(tmp_path, monkeypatch):
+    from warrener_services.cli.doctor import gossip as doctor
+    from warrener_services.cli.doctor.findings import Health
+
+    told = Settings(state=tmp_path, agent=f"127.0.0.1:{free_port()}", agent_profile="local")
+    (unready,) = await doctor.look(told)
+    assert unready.health is Health.FAULT
+    assert "gossip.key" in unready.says
+    make_keys(tmp_path / "keys")
+    (not_yet,) = await doctor.look(told)
+    assert "no program has run its agent" in not_yet.says
+    async with agent_of(told):
+        well, *_ = await doctor.look(told)
+        assert well.health is Health.WELL
+    (gone,) = await doctor.look(told)
+    assert gone.health is Health.FAULT
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (no_serf,) = await doctor.look(told)
+    assert "apt-get install serf" in no_serf.says

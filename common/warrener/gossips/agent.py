@@ -117,7 +117,7 @@ async def running_agent(
     plan: AgentPlan, *, patience: Patience | None = None, rng: Random | None = None
 ) -> AsyncIterator[Agent]:
     """Run an agent for as long as the context lasts; waits a moment for its first answer. Raises InvalidSettings."""
-    agent = Agent(plan, _serf_program(), patience or Patience(), rng or SystemRandom())
+    agent = Agent(plan, serf_program(), patience or Patience(), rng or SystemRandom())
     with agent.folder.held():
         running = asyncio.create_task(agent.run(), name="the Serf agent")
         try:
@@ -191,7 +191,8 @@ async def _address(variable: str, text: str) -> Address:
     return Address(str(found[0][4][0]), port)
 
 
-def _serf_program() -> str:
+def serf_program() -> str:
+    """Return where Serf is on this host; raises InvalidSettings."""
     found = shutil.which("serf")
     if found is None:
         raise InvalidSettings(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from warrener.errors import GossipUnavailable, InvalidSettings
 from warrener.gossip import Member, Status
 from warrener.gossips import open_gossip
+from warrener.gossips.agent import plan_of, serf_program
 from warrener.gossips.serf import SerfGossip
 from warrener.settings import Settings
 
@@ -18,13 +19,36 @@ _SHOWN = 5
 
 async def look(settings: Settings) -> list[Finding]:
     """Look at the agent of the settings."""
+    if settings.agent or settings.join:
+        return await _look_at_own(settings)
+    return await _look_by(settings.gossip)
+
+
+async def _look_at_own(settings: Settings) -> list[Finding]:
+    """Look at what an agent within a program needs, and at the one that runs in the folder of the settings."""
     try:
-        gossip = open_gossip(settings.gossip)
+        serf_program()
+        plan = await plan_of(settings)
+    except InvalidSettings as error:
+        return [fault(_ABOUT, str(error), "a program with these settings does not start")]
+    if not (plan.folder / "url").exists():
+        return [warning(_ABOUT, f"no program has run its agent in {plan.folder} yet", "start one with these settings")]
+    return await _look_by(f"agent://{plan.folder}")
+
+
+async def _look_by(url: str) -> list[Finding]:
+    try:
+        gossip = open_gossip(url)
     except InvalidSettings as error:
         return [fault(_ABOUT, str(error), "correct WARRENER_GOSSIP")]
     if not isinstance(gossip, SerfGossip):
         await gossip.close()
-        return [unused(_ABOUT, "WARRENER_GOSSIP is not set: a dead host is known by its silence only, after 35 s")]
+        return [
+            unused(
+                _ABOUT,
+                "no WARRENER_GOSSIP or WARRENER_AGENT is set: a dead host is known by its silence, after 35 s",
+            )
+        ]
     try:
         return list(judge(await gossip.members(), await gossip.stats()))
     except GossipUnavailable as error:
