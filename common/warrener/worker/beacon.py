@@ -1,7 +1,7 @@
 """What a worker tells gossip of itself: a tag of the member beside it, for whoever looks at the pool.
 
-One tag a worker, `w:<name>` = `<kind> <site> <boot> <state> <free>/<slots> <load>`; a member's tags have 512 bytes
-together. The scheduler does not depend on it: heartbeats say the same and more.
+One tag a worker, `w:<name>` = `<kind> <site> <boot> <state> <free>/<slots> <load>`, then `-<n>` if it keeps n slots
+empty; a member's tags have 512 bytes together. The scheduler does not depend on it: heartbeats say the same and more.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from warrener.settings import Settings
 from warrener.signing import read_verifier
 from warrener.site import Site
 from warrener.worker.beacon import Beacon
+from warrener.worker.host import look_at_host
+from warrener.worker.load import Thresholds
 from warrener.worker.one_life import one_life
 from warrener.worker.service import WorkerService
 
@@ -58,6 +60,7 @@ async def run_worker(
             verifier=verifier, clock=SystemClock(), rng=SystemRandom(), host=settings.host,
             member=await _member(gossip), lease_s=settings.lease.total_seconds(),
             grace_s=max(0.0, settings.stop_timeout.total_seconds() - LAST_WORDS_S), load=host_load,
+            look_at_host=look_at_host, thresholds=_thresholds(settings),
         )  # fmt: skip
         beacon = asyncio.create_task(Beacon(gossip, service.who, service.status).run())
         what = f"worker of {' '.join(apps) or performer.kind}"
@@ -74,6 +77,12 @@ async def run_worker(
         await gossip.close()
         if broker is None:
             await connection.close()
+
+
+def _thresholds(settings: Settings) -> Thresholds | None:
+    if not settings.honour_load:
+        return None
+    return Thresholds(settings.load_from, settings.load_full, settings.memory_from, settings.memory_full)
 
 
 def host_load() -> float:

@@ -91,6 +91,7 @@ def retry_run(tick: Tick, run_id: RunId) -> None:
     run.unfinished, run.failed, run.cancelled = len(again), 0, 0
     for row in again:
         _reopen(tick, row, unmet[row.n])
+    tick.pardoned.append(run_id)
     tick.out.run_event(run)
 
 

@@ -19,14 +19,16 @@ from typing import Any
 
 from warrener.alerts import Alert
 from warrener.errors import Cause
-from warrener.ids import RunId, TaskRef
+from warrener.ids import BootId, RunId, TaskRef
 from warrener.ordering import aged_level, level_of
+from warrener.penalties import Penalty
 from warrener.runs import COUNTS_AS_CANCELLED, COUNTS_AS_FAILED, RunState, outcome
 from warrener.signing import Keys
 from warrener.states import FINAL, IN_FLIGHT, Move, move
 from warrener.store import (
     AttemptRow,
     Changes,
+    Death,
     Definition,
     LogPiece,
     ParkedMessage,
@@ -73,6 +75,10 @@ class Tick:
         self.strays: list[Stray] = []
         self.parked: list[ParkedMessage] = []
         self.alerts: list[tuple[Alert, datetime]] = []
+        self.deaths: list[Death] = []
+        self.returned: list[BootId] = []
+        self.pardoned: list[RunId] = []
+        self._penalties: dict[str, Penalty | None] = {}
         self._definitions: dict[str, Definition] = {}
         self._new_runs: dict[RunId, RunRow] = {}
         self._keys: dict[tuple[str, str], RunRow] = {}
@@ -110,6 +116,7 @@ class Tick:
         if after in FINAL:
             row.due_at, row.finished_at = None, self.now
             self.finished.append(row)
+            self.book.deaths.pop(row.ref, None)
         if after not in IN_FLIGHT:
             self.book.forget(row.ref)
         self.book.enter(row)
@@ -259,6 +266,21 @@ class Tick:
         self._answered_for.add(shard)
         return True
 
+    # ── hosts ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def penalise(self, penalty: Penalty) -> None:
+        """Keep how a host stands."""
+        self._penalties[penalty.host] = self.book.fleet.limits.penalties[penalty.host] = penalty
+        self.book.fleet.limits.doubted = True
+        self.book.look_by(self.now)
+
+    def clear_penalty(self, host: str) -> None:
+        """Hold nothing against a host any more."""
+        self.book.fleet.limits.penalties.pop(host, None)
+        self.book.troubles.forget(host)
+        self._penalties[host] = None
+        self.book.fleet.limits.doubted = True
+
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def changes(self) -> Changes:
@@ -284,6 +306,11 @@ class Tick:
             strays=self.strays,
             parked=self.parked,
             alerts=self.alerts,
+            deaths=self.deaths,
+            returned=self.returned,
+            pardoned=self.pardoned,
+            penalties=[one for _, one in sorted(self._penalties.items()) if one is not None],
+            cleared=[host for host, one in sorted(self._penalties.items()) if one is None],
         )
 
     def _epochs(self) -> dict[int, int]:
