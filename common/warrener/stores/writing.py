@@ -69,8 +69,8 @@ class _Part:
     """What becomes of one field of `Changes`: rows of a table that are inserted, updated, or deleted.
 
     `columns`: those of the table that each given row has a value for; an update finds its row by the first `guards` of
-    them, and sets the others. `once`: a row that is there already stays as it is. `anew`: it is replaced. `sparse`: groups of columns that most
-    ticks have nothing for; PostgreSQL is not given a group without a single value.
+    them, and sets the others. `once`: a row that is there already stays as it is. `anew`: it is replaced. `sparse`:
+    groups of columns that most ticks have nothing for; PostgreSQL is not given a group without a single value.
     """
 
     field: str

@@ -148,7 +148,8 @@ class Leases:
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
             site=who.site.name, host=who.host, member=who.member, slots=who.slots,
-            free=max(0, self._free()), load=max(0.0, self._load()), withheld=withheld, limit=limit, state=self.state, attempts=attempts, ended=ended,
+            free=max(0, self._free()), load=max(0.0, self._load()), withheld=withheld, limit=limit,
+            state=self.state, attempts=attempts, ended=ended,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._interval_s()):

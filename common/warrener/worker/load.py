@@ -2,9 +2,9 @@
 
 What counts is who wants the processor: the runnable threads of the whole host, whosoever they are, per core, as a mean
 over the last seconds. A worker's own tasks make load as well, and must not count against it: one thread for every slot
-that is taken, up to the number of cores, is put down to them. So a worker that is busy with nothing but its own work
-withholds nothing, as far as the cores go; and as only empty slots are withheld, what it does withhold because of its own
-work comes back when that ends. Whatever it can be, it is not for ever.
+that is taken, up to the number of cores, is put down to them. So a worker that is busy with its own work alone
+withholds nothing, as far as the cores go. Its tasks may have more threads than slots; but only empty slots are
+withheld, so what they cost comes back when they end, and a worker never stops itself for good.
 
 Memory counts as the share that is free, of the host or of the container's limit, whichever is less. Hosts of more than
 32 GiB are judged as if they had 32: there, 3 % of everything would be a lot.

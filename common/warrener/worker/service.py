@@ -88,13 +88,14 @@ class WorkerService:
         self._lives = Lives(who, kept)
         self._restraint = Restraint(
             self._slots, kept, clock, thresholds=thresholds, host=look_at_host,
-            changed=lambda: self._leases.answer_roll_call(),
+            changed=self._tell_now,
         )  # fmt: skip
         self._spooled = SpooledReports(who, self._post, kept, performer, rng)
         self._asking = Asking(who, self._post, clock, self._spawn)
         self._leases = Leases(
             who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.open, load=load,
-            restraint=lambda: (self._restraint.by_load, self._restraint.limit), spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
+            restraint=lambda: (self._restraint.by_load, self._restraint.limit),
+            spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
         )  # fmt: skip
         self._intake = Intake(
             who, broker, self._post, verifier=verifier, clock=clock, rng=rng, slots=self._slots, spawn=self._spawn,
@@ -229,6 +230,9 @@ class WorkerService:
             self._leases.answer_roll_call()
             self._asking.again()
             self._spooled.again()
+
+    def _tell_now(self) -> None:
+        self._leases.answer_roll_call()
 
     def _settled(self, work: Work) -> None:
         self._performing.settled(work)

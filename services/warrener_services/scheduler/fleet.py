@@ -107,8 +107,10 @@ class Fleet:
         return True
 
     def taken_beyond(self, lane: str, used: Mapping[str, int], now: datetime) -> int:
-        """Return how many slots of a lane are in use that may not be filled again: they count as its capacity too,
-        as what is in them counts as in flight."""
+        """Return how many slots of a lane are in use that may not be filled again.
+
+        They count as its capacity too, as what is in them counts as in flight.
+        """
         beyond = 0
         for worker in self:
             if lane in worker.lanes:

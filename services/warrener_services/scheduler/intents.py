@@ -13,6 +13,7 @@ from warrener.states import Move, State, may
 from warrener.store import Intent, TaskRow
 
 from .successors import stand_in_line
+from .suspicion import release_poison
 from .tick import Tick
 
 CONFIRM = timedelta(seconds=5)
@@ -96,6 +97,8 @@ def retry_run(tick: Tick, run_id: RunId) -> None:
 
 
 def _reopen(tick: Tick, row: TaskRow, unmet: int) -> None:
+    if row.cause == Cause.POISON:
+        release_poison(tick, row)
     tick.move(
         row, Move.REOPEN, unmet=unmet, tries=0, cause=None, message=None, exit_code=None, output=None,
         worker=None, boot=None, ordered_at=None, started_at=None, finished_at=None, ready_at=None,

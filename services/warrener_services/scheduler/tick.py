@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from warrener.alerts import Alert
+from warrener.alerts import Alert, AlertKind
 from warrener.errors import Cause
 from warrener.ids import BootId, RunId, TaskRef
 from warrener.ordering import aged_level, level_of
@@ -271,12 +271,22 @@ class Tick:
     def penalise(self, penalty: Penalty) -> None:
         """Keep how a host stands."""
         self._penalties[penalty.host] = self.book.fleet.limits.penalties[penalty.host] = penalty
+        if penalty.quarantined(self.now):
+            self.alert(
+                Alert(
+                    AlertKind.HOST_SET_ASIDE, penalty.host,
+                    f"host {penalty.host} gets no work until {penalty.until:%H:%M:%S} UTC, then one task as a probe",
+                    cause=penalty.reason, look="warrener workers",
+                )
+            )  # fmt: skip
         self.book.fleet.limits.doubted = True
         self.book.look_by(self.now)
 
     def clear_penalty(self, host: str) -> None:
         """Hold nothing against a host any more."""
-        self.book.fleet.limits.penalties.pop(host, None)
+        known = self.book.fleet.limits.penalties.pop(host, None)
+        if known is not None and known.quarantines:
+            self.alert(Alert(AlertKind.HOST_SET_ASIDE, host, f"host {host} gets work as before", over=True))
         self.book.troubles.forget(host)
         self._penalties[host] = None
         self.book.fleet.limits.doubted = True
