@@ -131,7 +131,7 @@ def workers(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
     """List the workers: who is there, and how busy they are."""
     from warrener.client import Client
 
-    from .screen import ago, say, show_table, state_text
+    from .screen import ago, one_line, say, show_table, state_text
 
     with Client() as client:
         found = client.workers()
@@ -141,11 +141,12 @@ def workers(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         say("No worker was heard. Start one with `warrener up`, or `warrener serve job_submission` in a fleet.")
     else:
         show_table(
-            ("WORKER", "SERVES", "STATE", "SLOTS", "FREE", "LOAD", "SITE", "HOST", "HEARD"),
+            ("WORKER", "SERVES", "STATE", "SLOTS", "FREE", "LOAD", "SITE", "HOST", "HEARD", ""),
             [
                 (
                     worker.name, " ".join([worker.kind, *worker.apps]), state_text(worker.state), str(worker.slots),
                     str(worker.free), f"{worker.load:.2f}", worker.site, worker.host, ago(worker.heard_at),
+                    one_line(worker.note, 100),
                 )
                 for worker in found
             ],

@@ -34,6 +34,8 @@ STYLES = {
     "accepted": "cyan",
     "up": "green",
     "draining": "yellow",
+    "drained": "yellow",
+    "quarantined": "red",
     "silent": "red",
     "well": "green",
     "unwell": "red",

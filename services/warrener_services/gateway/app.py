@@ -20,7 +20,7 @@ from warrener.views import Submission
 
 from .desk import Desk
 from .guard import App, Guard
-from .routes import deployment, parked, runs, tasks
+from .routes import deployment, drains, parked, runs, tasks
 from .routes.runs import RunsAsked
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ def make_app(desk: Desk, *, token: str) -> App:
         responses=_REFUSALS,
     )
     app.state.desk = desk
-    for part in (runs, tasks, parked, deployment):
+    for part in (runs, tasks, parked, deployment, drains):
         app.include_router(part.router)
     app.add_exception_handler(WarrenerError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)

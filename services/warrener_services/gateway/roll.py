@@ -48,4 +48,6 @@ def _view(beat: Heartbeat, at: datetime, now: datetime) -> WorkerView:
         state="gone" if beat.state == "leaving" else "silent" if silent else beat.state,
         attempts=len(beat.attempts),
         heard_at=at,
+        withheld=beat.withheld,
+        limit=beat.limit,
     )

@@ -61,7 +61,7 @@ def look_at_limits(tick: Tick) -> None:
         return
     limits.looked_at, limits.doubted = tick.now, False
     limits.drains = {(drain.what, drain.name): drain for drain in tick.tx.restraints.drains()}
-    limits.penalties = {one.host: one for one in tick.tx.restraints.penalties()}
+    limits.penalties = tick.with_own_penalties({one.host: one for one in tick.tx.restraints.penalties()})
     for penalty in [one for one in limits.penalties.values() if one.lapsed(tick.now)]:
         tick.clear_penalty(penalty.host)
     closed = fleet.restrain(tick.now)

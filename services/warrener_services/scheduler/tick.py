@@ -282,6 +282,11 @@ class Tick:
         self.book.fleet.limits.doubted = True
         self.book.look_by(self.now)
 
+    def with_own_penalties(self, stored: dict[str, Penalty]) -> dict[str, Penalty]:
+        """Return what the store will have when this tick is written."""
+        known = {**stored, **self._penalties}
+        return {host: penalty for host, penalty in known.items() if penalty is not None}
+
     def clear_penalty(self, host: str) -> None:
         """Hold nothing against a host any more."""
         known = self.book.fleet.limits.penalties.pop(host, None)
