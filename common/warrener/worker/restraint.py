@@ -69,13 +69,14 @@ class Restraint:
     async def watch(self) -> None:
         """Look at the host, for ever."""
         while self._withholding is not None:
-            sample = self._host()
-            if sample is not None:
-                self._look(self._withholding, sample)
+            self.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _look(self, withholding: Withholding, sample: Sample) -> None:
-        slots = self._slots
+    def look(self) -> None:
+        """Look at the host once."""
+        sample, withholding, slots = self._host(), self._withholding, self._slots
+        if sample is None or withholding is None:
+            return
         taken = max(0, slots.count - slots.free)
         withheld = withholding.look(sample, slots=slots.count, taken=taken, now_s=self._clock.boot_s())
         if withheld == self.by_load:

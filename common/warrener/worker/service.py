@@ -88,7 +88,7 @@ class WorkerService:
         self._lives = Lives(who, kept)
         self._restraint = Restraint(
             self._slots, kept, clock, thresholds=thresholds, host=look_at_host,
-            changed=self._tell_now,
+            changed=self._restrained,
         )  # fmt: skip
         self._spooled = SpooledReports(who, self._post, kept, performer, rng)
         self._asking = Asking(who, self._post, clock, self._spawn)
@@ -231,7 +231,9 @@ class WorkerService:
             self._asking.again()
             self._spooled.again()
 
-    def _tell_now(self) -> None:
+    def _restrained(self) -> None:
+        """Hear that more or fewer slots may be filled: begin what waits for them, and tell the schedulers."""
+        self._performing.dispatch()
         self._leases.answer_roll_call()
 
     def _settled(self, work: Work) -> None:
