@@ -47,6 +47,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[FleetPlace]:
     folder.chmod(0o755)
     with FleetPlace(folder / "fleet", SETTINGS) as place:
         place.fleet.start("scheduler@2", "gossip")
+        for name in ROLLING:  # a program that is stopped before it can say so ends by the signal
+            if says := WORKS.get(name.partition("@")[0], "worker starts"):
+                place.fleet.wait_until(name, lambda name=name, says=says: says in place.fleet.log_of(name))
         yield place
     if request.session.testsfailed == failed_before:
         shutil.rmtree(folder)
