@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from fleet.postgresql import PostgreSQLServer
 from fleet.rabbitmq import RabbitMQNode
 from fleet.serf import SerfAgent
+
+os.environ.setdefault("WARRENER_HONOUR_LOAD", "false")  # the machine of the tests may be as busy as it likes
 
 
 @pytest.fixture(scope="session")

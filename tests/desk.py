@@ -15,6 +15,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy.pool import StaticPool
 
+from warrener.alerts import Alert
 from warrener.broker import Delivery, Message
 from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
 from warrener.messages import (
@@ -31,6 +32,7 @@ from warrener.messages import (
     Heartbeat,
     Held,
     Kind,
+    Limit,
     Order,
     Orders,
     Outcome,
@@ -46,7 +48,7 @@ from warrener.messages import (
 )  # fmt: skip
 from warrener.signing import HEADER, ClaimKey, Keys, OrderSigner, SubmitKey
 from warrener.states import IN_FLIGHT, State
-from warrener.store import RunFilter, RunRow, TaskRow, Transaction
+from warrener.store import Changes, RunFilter, RunRow, TaskRow, Transaction
 from warrener.stores.sql import Inline, SqlStore, begin_when_told
 from warrener_services.scheduler.engine import Effects, Engine
 from warrener_services.scheduler.tick import Rules
@@ -113,22 +115,25 @@ class Hand:
         self.receipts: list[Receipt] = []
         self.stops: list[Stop] = []
         self.extended: list[AttemptRef] = []
+        self.limits: list[Limit] = []
         self._numbers = itertools.count(1)
 
     def hear(self, answers: Answers) -> None:
         self.receipts += answers.receipts
         self.stops += answers.stops
         if answers.boot == self.boot:
+            self.limits += [answers.limit] if answers.limit else []
             self.grants += answers.grants
             self.refusals += [(refusal.ref, refusal.reason) for refusal in answers.refusals]
             self.extended += [part.ref for extension in answers.extensions for part in extension.attempts]
 
-    def beat(self, *held: Grant, state: str = "up") -> Heartbeat:
-        return Heartbeat(
+    def beat(self, *held: Grant, state: str = "up", **more: Any) -> Heartbeat:
+        beat = Heartbeat(
             worker=self.name, boot=self.boot, seq=next(self._numbers), task_kind=self.kind, apps=self.apps,
             site=self.site, host=self.name, member=self.name, slots=self.slots, free=self.slots, state=state,
             attempts=[Held(run=one.run, n=one.n, attempt=one.attempt, token=one.token) for one in held],
         )  # fmt: skip
+        return beat.model_copy(update=more)
 
     def claim(self, *orders: AttemptPart) -> Claims:
         claims = [Claim(run=order.run, n=order.n, attempt=order.attempt) for order in orders]
@@ -163,6 +168,7 @@ class Desk:
         self.events: list[Event] = []
         self.hints: list[Wake | Demand] = []
         self.homes: list[int | None] = []
+        self.alerts: list[Alert] = []
         self.effects = Effects()
         self._sent: list[str] = []
         self._replies: dict[str, Accepted] = {}
@@ -198,11 +204,16 @@ class Desk:
         """Tick with these messages."""
         deliveries = [body if isinstance(body, Delivery) else self.delivery(body) for body in bodies]
         sent, self._sent = self._sent, []
-        self.effects = at_once(self.store.apply(lambda tx: self.engine.tick(tx, deliveries, sent, self.now)))
+        self.effects = at_once(self.store.apply(lambda tx: self._tick(tx, deliveries, sent)))
         for message in (*self.effects.posted, *self.effects.loose):
             self._publish(message)
         self._sent = [message.message_id for message in self.effects.posted]
         return self.effects
+
+    def _tick(self, tx: Transaction, deliveries: list[Delivery], sent: list[str]) -> tuple[Effects, Changes]:
+        effects, changes = self.engine.tick(tx, deliveries, sent, self.now)
+        self.alerts += [alert for alert, _ in changes.alerts]
+        return effects, changes
 
     def wait(self, **length: float) -> None:
         """Let time pass, and the engine look around."""

@@ -189,6 +189,17 @@ def log_page(run: str, task: str, *, stream: str, attempt: int | None, start: in
     return Ask("GET", path_of("runs", run, "tasks", task, "logs"), query)
 
 
+def drain(name: str, *, host: bool, reason: str, by: str | None) -> Ask:
+    """Ask that a worker or a host gets no more work."""
+    body = {"by": by or default_owner(), "reason": reason}
+    return Ask("PUT", path_of("drains", "host" if host else "worker", name), body=body)
+
+
+def undrain(name: str, *, host: bool) -> Ask:
+    """Ask that a worker or a host works again."""
+    return Ask("DELETE", path_of("drains", "host" if host else "worker", name), safe=False)
+
+
 # ── what is answered ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -23,6 +23,7 @@ from warrener.runs import FINAL
 from warrener.views import (
     AlertDetail,
     AlertView,
+    DrainView,
     Health,
     LogPage,
     MemberView,
@@ -203,6 +204,14 @@ class AsyncClient:
     async def workers(self) -> list[WorkerView]:
         """List the workers that the gateway has heard."""
         return [asking.read(WorkerView, one) for one in await self._ask(Ask("GET", "/workers"))]
+
+    async def drain(self, name: str, *, host: bool = False, reason: str = "", by: str | None = None) -> DrainView:
+        """Give a worker, or all workers of a host, no more work; raises NotFound, with the nearest name."""
+        return asking.read(DrainView, await self._ask(asking.drain(name, host=host, reason=reason, by=by)))
+
+    async def undrain(self, name: str, *, host: bool = False) -> DrainView:
+        """Let a drained worker or host work again; raises NotFound."""
+        return asking.read(DrainView, await self._ask(asking.undrain(name, host=host)))
 
     async def parked(self, *, limit: int = 100) -> list[ParkedView]:
         """List messages that nobody could handle."""

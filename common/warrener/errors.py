@@ -140,16 +140,21 @@ class Cause(StrEnum):
     ENV = "env"  # the environment cannot be built
     TEMPLATE = "template"  # a template met outputs it cannot use
     LOST = "lost"  # its worker died or stopped answering
+    POISON = "poison"  # workers died of it, three times: it is not tried again by itself
     REFUSED = "refused"  # the worker may not or cannot do this (unknown function, path outside its roots)
     CANCELLED = "cancelled"  # stopped on request
 
 
 class TaskFailed(WarrenerError):
-    """The work failed. `cause` is what retry rules look at, the message is what people read."""
+    """The work failed. `cause` is what retry rules look at, the message is what people read.
 
-    def __init__(self, cause: Cause, message: str, *, exit_code: int | None = None) -> None:
+    `blames_host`: it is the host's fault, and could go well on another one.
+    """
+
+    def __init__(self, cause: Cause, message: str, *, exit_code: int | None = None, blames_host: bool = False) -> None:
         self.cause = cause
         self.exit_code = exit_code
+        self.blames_host = blames_host
         super().__init__(message)
 
 

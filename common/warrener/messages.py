@@ -198,6 +198,13 @@ class Extension(Part):
     attempts: list[AttemptPart]
 
 
+class Limit(Part):
+    """How many of its slots a worker may fill until it is told otherwise; None: all of them. What runs, runs on."""
+
+    slots: int | None = Field(default=None, ge=0, le=100_000)
+    reason: str = Field(default="", max_length=1_000)
+
+
 class Answers(Body):
     """What an owner tells one worker.
 
@@ -213,6 +220,8 @@ class Answers(Body):
     receipts: list[Receipt] = []
     stops: list[Stop] = []
     extensions: list[Extension] = []
+    limit: Limit | None = None
+    """Set when the worker obeys another limit than it should: it is drained, or its host is in the penalty box."""
 
 
 class RollCall(Body):
@@ -262,6 +271,8 @@ class Report(AttemptPart):
     output: Json = None
     exit_code: int | None = Field(default=None, ge=-_LARGEST, le=_LARGEST)
     seconds: float = Field(default=0.0, ge=0)
+    blames_host: bool = False
+    """Whether the worker puts a failure down to its host: the disk is full, no process can be started."""
 
 
 class Reports(Body):
@@ -347,6 +358,10 @@ class Heartbeat(Body):
     slots: int = Field(ge=0, le=100_000)
     free: int = Field(ge=0, le=100_000)
     load: float = Field(default=0.0, ge=0)
+    withheld: int = Field(default=0, ge=0, le=100_000)
+    """How many slots it keeps empty because its host is loaded, or short of memory."""
+    limit: int | None = Field(default=None, ge=0, le=100_000)
+    """The limit that it obeys, as a scheduler told it."""
     state: Literal["up", "draining", "leaving"] = "up"
     """`leaving` is the last heartbeat of a worker that stops as planned."""
     attempts: list[Held] = []

@@ -118,6 +118,19 @@ class Settings(BaseSettings):
     """This host's name, as shown to people."""
     slots: int = Field(default_factory=lambda: max(2, os.cpu_count() or 2), ge=1, le=100_000)
     """What a worker takes at a time. More: better use of idle waiting; too many: the host swaps."""
+    honour_load: bool = True
+    """Whether a worker keeps slots empty while its host is busy with other things, or short of memory."""
+    load_from: float = Field(default=3.0, ge=0.5, le=1000)
+    """From how many runnable threads per core, besides its own tasks, a worker keeps slots empty.
+
+    Smaller: kinder to what else runs there; too small: it yields to the broker and the database beside it.
+    """
+    load_full: float = Field(default=8.0, ge=0.5, le=1000)
+    """At how many runnable threads per core, besides its own tasks, a worker begins nothing more."""
+    memory_from: float = Field(default=0.08, ge=0, le=1)
+    """Below which share of free memory (of at most 32 GiB) a worker keeps slots empty; 0: never."""
+    memory_full: float = Field(default=0.03, ge=0, le=1)
+    """Below which share of free memory (of at most 32 GiB) a worker begins nothing more."""
     shards: int = Field(default=64, ge=1, le=1024)
     """Fixed when the deployment is made. More: finer spreading over schedulers, more queues."""
     backlog: int = Field(default=20_000, ge=1)

@@ -23,6 +23,7 @@ from warrener.alerts import Alert
 from warrener.broker import Message
 from warrener.ids import AttemptRef, BootId, RunId, TaskRef, WorkerName
 from warrener.letters import Alerts, Delays, Letters
+from warrener.penalties import Penalty
 from warrener.states import State
 
 T = TypeVar("T")
@@ -206,6 +207,34 @@ class ParkedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """A worker or a whole host that a person wants to get no more work."""
+
+    what: Literal["worker", "host"]
+    name: str
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A life of a worker that ended while it held an attempt."""
+
+    run: RunId
+    n: int
+    attempt: int
+    shard: int
+    worker: WorkerName
+    boot: BootId
+    at: datetime
+
+    @property
+    def task(self) -> TaskRef:
+        return TaskRef(self.run, self.n)
+
+
+@dataclass(frozen=True, slots=True)
 class RunTime:
     """How long a task of a workflow takes, as far as was seen up to `at`."""
 
@@ -250,6 +279,11 @@ class Changes:
     strays: Sequence[Stray] = ()
     parked: Sequence[ParkedMessage] = ()
     alerts: Sequence[tuple[Alert, datetime]] = ()  # raised or over, and when that was seen
+    deaths: Sequence[Death] = ()
+    returned: Sequence[BootId] = ()  # lives that were thought dead and are not: their deaths are forgotten
+    pardoned: Sequence[RunId] = ()  # runs that a person retries: what their tasks are suspected of is forgotten
+    penalties: Sequence[Penalty] = ()  # new, or instead of what the store has of these hosts
+    cleared: Sequence[str] = ()  # hosts that nothing is held against any more
 
 
 class Shards(Protocol):
@@ -404,6 +438,24 @@ class Past(Protocol):
         ...
 
 
+class Restraints(Protocol):
+    """What keeps work away from workers and hosts."""
+
+    def drains(self) -> Sequence[Drain]: ...
+    def drain(self, drain: Drain) -> None:
+        """Keep a drain, in place of one of the same worker or host."""
+        ...
+
+    def undrain(self, what: str, name: str) -> bool:
+        """Forget a drain; tell whether there was one."""
+        ...
+
+    def penalties(self) -> Sequence[Penalty]: ...
+    def deaths(self, shards: Collection[int]) -> Sequence[Death]:
+        """Return the deaths that tasks which are not final are suspected of, by attempt."""
+        ...
+
+
 class RunTimes(Protocol):
     """How long tasks have taken. Hints: whoever writes last wins, and nothing but the order depends on them."""
 
@@ -434,6 +486,7 @@ class Transaction(Protocol):
     alerts: Alerts
     letters: Letters
     delays: Delays
+    restraints: Restraints
 
     def write(self, changes: Changes) -> None:
         """Write changes, with what else the transaction does.

@@ -241,7 +241,7 @@ class WorkerView(View):
     slots: int
     free: int
     load: float = 0.0
-    state: Literal["up", "draining", "silent", "gone"] = "up"
+    state: Literal["up", "draining", "drained", "quarantined", "silent", "gone"] = "up"
     attempts: int = 0
     heard_at: AwareDatetime
     gossip: Literal["alive", "leaving", "left", "failed"] | None = None
@@ -252,6 +252,9 @@ class WorkerView(View):
     """What its member tells of it in the pool; usually a few seconds old."""
     digest: str = ""
     attributes: Attributes | None = None
+    withheld: int = Field(default=0, description="How many slots it keeps empty for the load of its host.")
+    limit: int | None = Field(default=None, description="How many slots it may fill, if not all; it says so itself.")
+    note: str = Field(default="", description="Why it gets less work than it could take, or none.")
 
 
 class MemberView(View):
@@ -264,6 +267,23 @@ class MemberView(View):
     address: str = ""
     workers: list[str] = []
     """The workers that it has, or had when it was last heard."""
+
+
+class DrainView(View):
+    """A worker or a host that gets no more work because a person said so."""
+
+    what: Literal["worker", "host"]
+    name: str
+    by: str
+    reason: str = ""
+    at: AwareDatetime
+
+
+class DrainAsked(Asked):
+    """Who wants it, and why."""
+
+    by: str = Field(default="somebody", min_length=1, max_length=100, description="Who wants it.")
+    reason: str = Field(default="", max_length=500, description="Why.")
 
 
 class ParkedView(View):

@@ -136,6 +136,10 @@ def _crowded(task: TaskRow, alive: Sequence[WorkerView]) -> str:
             f"it needs {task.weight} slots on one worker, and the largest, {largest.name}, has {largest.slots}:"
             f" start a worker with WARRENER_SLOTS={task.weight} or more"
         )
+    held_back = [worker for worker in alive if worker.note]
+    if not free and held_back:
+        names = _list([f"{worker.name} has {worker.note}" for worker in held_back])
+        return f"no slot of {_lane(task)} may be filled now ({names}); it starts when that is over or others are free"
     if not free:
         taken = "the only slot" if slots == 1 else f"all {slots} slots"
         return f"{taken} of {_lane(task)} {'is' if slots == 1 else 'are'} taken; {_turn(task)}"
@@ -171,8 +175,14 @@ def _lane(task: TaskRow) -> str:
 def _nobody(task: TaskRow, able: Sequence[WorkerView]) -> str:
     if not able:
         return f"no worker of {_lane(task)} is alive"
-    names = _list([f"{worker.name} is {worker.state}" for worker in able])
+    names = _list([f"{worker.name} is {_stands(worker)}" for worker in able])
     return f"no worker of {_lane(task)} takes orders ({names})"
+
+
+def _stands(worker: WorkerView) -> str:
+    if worker.note.startswith(worker.state):
+        return worker.note
+    return f"{worker.state}: {worker.note}" if worker.note else worker.state
 
 
 def _start(task: TaskRow) -> str:

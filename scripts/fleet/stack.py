@@ -86,6 +86,7 @@ class Fleet:
             "WARRENER_STATE": str(self.state),
             "WARRENER_BROKER": self.rabbitmq.url,
             "WARRENER_STORE": self.store_url,
+            "WARRENER_HONOUR_LOAD": os.environ.get("WARRENER_HONOUR_LOAD", "false"),  # they share a machine with it all
             **self._settings,
         }
 

@@ -20,6 +20,7 @@ PACE = {
     "WARRENER_LEASE": "6s",
     "WARRENER_ORDER_TIMEOUT": "15s",
     "WARRENER_SHARD_LEASE": "4s",
+    "WARRENER_HONOUR_LOAD": "false",  # the storm is the load
 }
 """Short times, so that what is lost with a worker is placed anew within the storm."""
 

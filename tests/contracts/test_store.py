@@ -19,13 +19,16 @@ from desk import memory_engine
 from fleet.postgresql import PostgreSQLServer
 from warrener.broker import Message
 from warrener.errors import Fenced, InvalidSettings, StoreRefused, StoreUnavailable
-from warrener.ids import RunId, TaskRef, new_run_id
+from warrener.ids import BootId, RunId, TaskRef, WorkerName, new_run_id
 from warrener.ordering import Turn, aged_level, level_of
+from warrener.penalties import Penalty
 from warrener.states import State
 from warrener.store import (
     AttemptRow,
     Changes,
+    Death,
     Definition,
+    Drain,
     LogPiece,
     ParkedMessage,
     PastRow,
@@ -679,3 +682,41 @@ async def test_old_evidence_is_forgotten(store: SqlStore) -> None:
     assert await store.transact(lambda tx: tx.past.forget(NOW - 2 * DAY, 100)) == 1
     assert [stray.at for stray in await store.read(lambda tx: tx.notes.strays(TaskRef(RUN, 0)))] == [NOW - DAY]
     assert [one.message_id for one in await store.read(lambda tx: tx.notes.parked(9))] == ["m1"]
+
+
+async def test_drains_are_kept_until_they_are_lifted(store: SqlStore) -> None:
+    first = Drain("worker", "w", "anna", "new disk", NOW)
+    again = Drain("worker", "w", "ben", "", NOW + DAY)
+    host = Drain("host", "w", "anna", "", NOW)
+    for drain in (first, host, again):
+        await store.transact(lambda tx, drain=drain: tx.restraints.drain(drain))  # type: ignore[misc]
+    assert await store.read(lambda tx: tx.restraints.drains()) == [host, again]
+    assert await store.transact(lambda tx: tx.restraints.undrain("worker", "w"))
+    assert not await store.transact(lambda tx: tx.restraints.undrain("worker", "w"))
+    assert await store.read(lambda tx: tx.restraints.drains()) == [host]
+
+
+async def test_a_penalty_takes_the_place_of_the_one_before(store: SqlStore) -> None:
+    first = [Penalty(host, 1, 0, None, "why", NOW) for host in ("a", "b")]
+    later = [Penalty("b", 3, 1, NOW + DAY, "why not", NOW)]
+    for changes in (Changes(penalties=first), Changes(penalties=later, cleared=["a"])):
+        await store.transact(lambda tx, changes=changes: tx.write(changes))  # type: ignore[misc]
+    assert await store.read(lambda tx: tx.restraints.penalties()) == later
+
+
+async def test_deaths_are_of_tasks_that_go_on(store: SqlStore) -> None:
+    over, open_ = task_row(RUN, 0, finished_at=NOW), task_row(RUN, 1)
+    await add(store, over, open_)
+    deaths = [
+        Death(RUN, n, attempt, 1, WorkerName("w"), BootId(f"b{attempt}"), NOW) for n in (0, 1) for attempt in (1, 2, 3)
+    ]
+
+    async def left(*changes: Changes) -> list[int]:
+        for one in changes:
+            await store.transact(lambda tx, one=one: tx.write(one))  # type: ignore[misc]
+        return [death.attempt for death in await store.read(lambda tx: tx.restraints.deaths([1]))]
+
+    assert await left(Changes(deaths=deaths), Changes(deaths=deaths[:2])) == [1, 2, 3]
+    assert await store.read(lambda tx: tx.restraints.deaths([2])) == []
+    assert await left(Changes(returned=[BootId("b2")])) == [1, 3]
+    assert await left(Changes(pardoned=[RUN])) == []

@@ -18,7 +18,7 @@ from warrener.ids import RunId, new_token
 from warrener.messages import Accepted, Body, CancelRuns, RunRequest, Submit, Wake, decode, encode
 from warrener.runs import FINAL
 from warrener.signing import HEADER, SubmitKey
-from warrener.store import Changes, Transaction
+from warrener.store import Changes, Drain, Transaction
 from warrener.submission import definition_row, make_run
 from warrener.topology import CONTROL, REPORTS, SUBMISSIONS
 from warrener.workflows import Definition
@@ -130,6 +130,12 @@ class Client:
 
     async def intend(self, run: str, what: str) -> None:
         await self._write(lambda tx: tx.write(Changes(wanted=[(RunId(run), what, self._now())])))
+
+    async def drain(self, worker: str) -> None:
+        await self._write(lambda tx: tx.restraints.drain(Drain("worker", worker, "somebody", "", self._now())))
+
+    async def undrain(self, worker: str) -> None:
+        await self._write(lambda tx: tx.restraints.undrain("worker", worker))
 
     async def _write(self, work: Callable[[Transaction], Any]) -> Any:
         while True:

@@ -35,6 +35,7 @@ from warrener.signing import ClaimKey, Keys, OrderSigner, SubmitKey
 from warrener.site import Site
 from warrener.topology import CONTROL
 from warrener.worker import WorkerService
+from warrener.worker.load import Sample, Thresholds
 from warrener_services.scheduler.service import SchedulerService
 from warrener_services.scheduler.tick import Rules
 
@@ -106,6 +107,7 @@ class World:
         self.programs: list[Program] = []
         self.spools: dict[str, SimSpool] = {}
         self.runners: dict[str, Runners] = {}
+        self.load: dict[str, float] = {}
         self.lives = 0
         self._errands: list[Coroutine[Any, Any, None]] = []
         self._errand_tasks: list[asyncio.Task[Any]] = []
@@ -140,7 +142,7 @@ class World:
         self._people()
         for program in self.programs:
             self._start(program)
-        client = self._client()
+        client = self._admin = self._client()
         listening = asyncio.ensure_future(client.listen())
         self._plan_work(client)
         gossip = asyncio.ensure_future(self._gossip())
@@ -224,7 +226,8 @@ class World:
             service = WorkerService(
                 performer, name=name, kind=kind, site=place, slots=slots, broker=broker, verifier=_VERIFIER,
                 clock=program.clock, rng=rng, host=name, apps=apps, member=f"host-{name}", lease_s=self.lease_s,
-                grace_s=10.0, spool=self.spools[name],
+                grace_s=10.0, spool=self.spools[name], thresholds=Thresholds(3.0, 8.0, 0.0, 0.0),
+                look_at_host=lambda: Sample(self.load.get(name, 0.0), 1, 1.0),
             )  # fmt: skip
             await service.run()
 
@@ -321,7 +324,8 @@ class World:
         victims = [program for program in self.programs if program.life is life and life is not None]
         program = victims[0] if victims and rng.random() < 0.6 else rng.choice(self.programs)
         act = rng.choices(
-            ("crash", "freeze", "cut", "stop", "outage", "store", "delete", "lie"), (30, 15, 20, 8, 5, 5, 8, 9)
+            ("crash", "freeze", "cut", "stop", "outage", "store", "delete", "lie", "load", "drain"),
+            (30, 15, 20, 8, 5, 5, 8, 9, 5, 5),
         )[0]
         match act:
             case "crash":
@@ -341,6 +345,15 @@ class World:
                 self.hub.delete_some_queue()
             case "lie":
                 self._errand_tasks.append(asyncio.ensure_future(self._tell_gossip(rng.random() < 0.5)))
+            case "load":
+                self.load[program.name] = rng.choice((0.0, 0.0, 5.0, 20.0))
+            case "drain" if program.name in self.spools:
+                self._errand_tasks.append(asyncio.ensure_future(self._drain(program.name, rng.uniform(0, 30))))
+
+    async def _drain(self, worker: str, for_s: float) -> None:
+        await self._admin.drain(worker)
+        await asyncio.sleep(for_s)
+        await self._admin.undrain(worker)
 
     def _start(self, program: Program) -> None:
         if program.life is not None:
@@ -419,6 +432,7 @@ class World:
         """Stop the faults and repair what is broken."""
         self.trace.add("world", "calms")
         self.faults.stop()
+        self.load.clear()
         self.disk.up = True
         for program in self.programs:
             if program.life is not None:

@@ -163,3 +163,19 @@ def test_a_run_that_nobody_took_up_says_how_to_start_a_scheduler() -> None:
     assert "`warrener serve scheduler`" in why_run(run(state="accepted"), 0, NOW)
     assert why_run(run(), 2, NOW) == "It waits for 2 tasks that are not finished."
     assert why_run(run(state="failed", finished_at=NOW), 0, NOW).startswith("It failed at 12:00:00")
+
+
+def test_a_task_that_waits_for_drained_or_quarantined_workers_is_told_so() -> None:
+    row = task(state=State.READY, ready_at=NOW)
+    drained = worker(state="drained", note="drained by anna: new disk")
+    boxed = worker("job-b", state="quarantined", note="quarantined until 12:01:00 UTC: no space left on device")
+    assert said(row, workers=[drained, boxed]) == (
+        "It is ready, but no worker of kind job takes orders (job-a is drained by anna: new disk and job-b is"
+        " quarantined until 12:01:00 UTC: no space left on device): start one with `warrener serve job_submission`."
+    )
+
+
+def test_a_task_that_waits_for_a_loaded_host_is_told_so() -> None:
+    row = task(state=State.READY, ready_at=NOW)
+    loaded = worker(withheld=4, note="4 slots kept empty for the load of its host")
+    assert "(job-a has 4 slots kept empty for the load of its host)" in said(row, workers=[loaded])

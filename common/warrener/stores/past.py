@@ -10,9 +10,21 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
 
 from warrener.ids import RunId
 from warrener.store import PastRow
-from warrener.stores.tables import alerts, attempts, letters, logs, needs, parked, runs, strays, tasks, workflows
+from warrener.stores.tables import (
+    alerts,
+    attempts,
+    deaths,
+    letters,
+    logs,
+    needs,
+    parked,
+    runs,
+    strays,
+    tasks,
+    workflows,
+)
 
-_PARTS = (tasks, needs, attempts, strays, logs)
+_PARTS = (tasks, needs, attempts, deaths, strays, logs)
 """What belongs to a run, in the order in which it goes. Tasks go first: a run that lacks some cannot be retried."""
 
 _TABLES = {table.name: table for table in (*_PARTS, runs)}

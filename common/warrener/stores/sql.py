@@ -35,6 +35,7 @@ from warrener.store import (
     Mail,
     Notes,
     Past,
+    Restraints,
     Runs,
     RunTimes,
     Schedulers,
@@ -50,6 +51,7 @@ from warrener.stores.letters import SqlLetters
 from warrener.stores.mail import SqlMail
 from warrener.stores.notes import SqlNotes
 from warrener.stores.past import SqlPast
+from warrener.stores.restraints import SqlRestraints
 from warrener.stores.run_times import SqlRunTimes
 from warrener.stores.runs import SqlRuns
 from warrener.stores.schedulers import SqlSchedulers
@@ -321,6 +323,7 @@ class SqlTransaction:
         self.alerts: Alerts = SqlAlerts(connection)
         self.letters: Letters = SqlLetters(connection)
         self.delays: Delays = SqlDelays(connection)
+        self.restraints: Restraints = SqlRestraints(connection)
 
     def write(self, changes: Changes) -> None:
         if self._connection.dialect.name == "postgresql":

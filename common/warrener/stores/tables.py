@@ -263,6 +263,44 @@ run_times = Table(
     Index("run_times_at", "at"),
 )
 
+drains = Table(
+    "drains",
+    metadata,
+    Column("what", Text, nullable=False),  # worker, host
+    Column("name", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("what", "name"),
+)
+
+penalties = Table(
+    "penalties",
+    metadata,
+    Column("host", Text, nullable=False),
+    Column("strikes", Integer, nullable=False),
+    Column("quarantines", Integer, nullable=False),
+    Column("until", Moment),
+    Column("reason", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("host"),
+)
+
+deaths = Table(
+    "deaths",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),  # that the worker held when it died
+    Column("shard", SmallInteger, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("boot", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    PrimaryKeyConstraint("run", "n", "attempt"),
+    Index("deaths_boot", "boot"),
+    Index("deaths_shard", "shard"),
+)
+
 outbox = Table(
     "outbox",
     metadata,

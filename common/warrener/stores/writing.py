@@ -31,12 +31,14 @@ from warrener.stores.tables import (
     Moment,
     alerts,
     attempts,
+    deaths,
     inbox,
     intents,
     logs,
     needs,
     outbox,
     parked,
+    penalties,
     runs,
     strays,
     tasks,
@@ -67,8 +69,8 @@ class _Part:
     """What becomes of one field of `Changes`: rows of a table that are inserted, updated, or deleted.
 
     `columns`: those of the table that each given row has a value for; an update finds its row by the first `guards` of
-    them, and sets the others. `once`: a row that is there already stays as it is. `sparse`: groups of columns that most
-    ticks have nothing for; PostgreSQL is not given a group without a single value.
+    them, and sets the others. `once`: a row that is there already stays as it is. `anew`: it is replaced. `sparse`:
+    groups of columns that most ticks have nothing for; PostgreSQL is not given a group without a single value.
     """
 
     field: str
@@ -78,6 +80,7 @@ class _Part:
     values: Callable[[Any], tuple[Any, ...]]
     guards: int = 0
     once: bool = False
+    anew: bool = False
     sparse: tuple[tuple[str, ...], ...] = ()
 
     def empty(self, columns: Columns) -> frozenset[str]:
@@ -155,6 +158,11 @@ _PARTS = (
     _rows("strays", strays),
     _rows("parked", parked, _parked, once=True),
     _Part("alerts", "insert", alerts, _ALERT, _alerted),
+    _rows("deaths", deaths, once=True),
+    _Part("returned", "delete", deaths, ("boot",), lambda one: (one,)),
+    _Part("pardoned", "delete", deaths, ("run",), lambda one: (one,)),
+    _rows("penalties", penalties, anew=True),
+    _Part("cleared", "delete", penalties, ("host",), lambda one: (one,)),
 )  # fmt: skip
 _GUARDED = "tasks"
 
@@ -223,7 +231,7 @@ def _statement(parts: tuple[tuple[_Part, frozenset[str]], ...], *, fenced: bool)
 
 def _insert(part: _Part, given: Sequence[str], arrays: str) -> str:
     rows = f"SELECT * FROM unnest({arrays})"
-    return f"INSERT INTO {part.table.name} ({_listed(given)}) {rows}{_unless_there(part)}"
+    return f"INSERT INTO {part.table.name} ({_listed(given)}) {rows}{_where_there(part)}"
 
 
 def _update(part: _Part, given: Sequence[str], arrays: str) -> str:
@@ -246,8 +254,12 @@ def _set(pairs: Sequence[tuple[str, str]], table: str) -> str:
     )
 
 
-def _unless_there(part: _Part) -> str:
-    return " ON CONFLICT DO NOTHING" if part.once else ""
+def _where_there(part: _Part) -> str:
+    if not part.anew:
+        return " ON CONFLICT DO NOTHING" if part.once else ""
+    key = [column.name for column in part.table.primary_key.columns]
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in part.columns if name not in key)
+    return f" ON CONFLICT ({_listed(key)}) DO UPDATE SET {changed}"
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -279,7 +291,7 @@ def _statement_for_rows(part: _Part) -> str:
     values = ", ".join(value for _, value in pairs)
     found = " AND ".join(f'"{name}" = {value}' for name, value in pairs[: part.guards or len(pairs)])
     if part.how == "insert":
-        return f"INSERT INTO {part.table.name} ({_listed(part.columns)}) VALUES ({values}){_unless_there(part)}"
+        return f"INSERT INTO {part.table.name} ({_listed(part.columns)}) VALUES ({values}){_where_there(part)}"
     if part.how == "delete":
         return f"DELETE FROM {part.table.name} WHERE {found}"
     return f"UPDATE {part.table.name} SET {_set(pairs[part.guards :], part.table.name)} WHERE {found}"

@@ -55,6 +55,7 @@ class LocalTarget:
             raise TaskFailed(
                 Cause.ERROR,
                 f"no runner could be started for attempt {ref}: {error}; look at the worker's host",
+                blames_host=True,
             ) from error
         return await asyncio.to_thread(disk.started, ref, folder)
 

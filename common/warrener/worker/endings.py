@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic_core import from_json
 
@@ -15,6 +16,13 @@ from warrener.messages import MAX_OUTPUT_BYTES, Json, Outcome, Report
 MAX_MESSAGE = 16_000
 _MAX_TRACEBACK_BYTES = 4096
 _FIXED_BYTES = 400
+_HOST_IS_OUT_OF = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
+        errno.ESTALE,
+    }
+)  # fmt: skip
+"""Errors that a host has, whatever is done on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,7 @@ class Ending:
     output: Json = None
     exit_code: int | None = None
     seconds: float = 0.0
+    blames_host: bool = False
     bytes: int = _FIXED_BYTES
     """An upper bound of the report's size as JSON."""
 
@@ -34,6 +43,7 @@ class Ending:
         return Report(
             run=ref.run, n=ref.n, attempt=ref.attempt, token=token, outcome=self.outcome, cause=self.cause,
             message=self.message, output=self.output, exit_code=self.exit_code, seconds=self.seconds,
+            blames_host=self.blames_host,
         )  # fmt: skip
 
 
@@ -56,17 +66,29 @@ def succeeded(output: Json, seconds: float) -> Ending:
 def failed(cause: Cause, message: str, seconds: float, exit_code: int | None = None) -> Ending:
     """End badly, with a sentence for people; it is cleaned and cut."""
     text = clean(message)[:MAX_MESSAGE]
-    return Ending(Outcome.FAILED, cause, text, None, exit_code, seconds, _FIXED_BYTES + 6 * len(text))
+    return Ending(Outcome.FAILED, cause, text, None, exit_code, seconds, bytes=_FIXED_BYTES + 6 * len(text))
 
 
 def failed_by(error: BaseException, seconds: float) -> Ending:
     """End as a performer's exception says: TaskFailed knows its cause, anything else is an error with its traceback."""
     if isinstance(error, TaskFailed):
-        return failed(error.cause, str(error) or f"failed: {error.cause}", seconds, error.exit_code)
+        ending = failed(error.cause, str(error) or f"failed: {error.cause}", seconds, error.exit_code)
+        return replace(ending, blames_host=error.blames_host or _is_the_hosts(error))
     what = "".join(traceback.format_exception_only(error)).strip()
     lines = "".join(traceback.format_tb(error.__traceback__))
     shown = lines.encode("utf-8", "replace")[-_MAX_TRACEBACK_BYTES:].decode("utf-8", "ignore")
-    return failed(Cause.ERROR, f"{what[: MAX_MESSAGE // 2]}\n{shown}" if shown else what, seconds)
+    ending = failed(Cause.ERROR, f"{what[: MAX_MESSAGE // 2]}\n{shown}" if shown else what, seconds)
+    return replace(ending, blames_host=_is_the_hosts(error))
+
+
+def _is_the_hosts(error: BaseException) -> bool:
+    """Tell whether an error, or what it came from, is one that its host has and not the work."""
+    seen: BaseException | None = error
+    for _ in range(10):
+        if isinstance(seen, OSError) and seen.errno in _HOST_IS_OUT_OF:
+            return True
+        seen = seen.__cause__ if seen is not None else None
+    return False
 
 
 def cancelled(seconds: float) -> Ending:

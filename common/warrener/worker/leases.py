@@ -47,6 +47,7 @@ class Leases:
         lease_s: float,
         free: Callable[[], int],
         load: Callable[[], float],
+        restraint: Callable[[], tuple[int, int | None]],
         spooled: Callable[[], Iterable[Held]],
         lives: Lives,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -60,6 +61,7 @@ class Leases:
         self._lease_s = lease_s
         self._free = free
         self._load = load
+        self._restraint = restraint
         self._spooled = spooled
         self._lives = lives
         self._spawn = spawn
@@ -153,10 +155,12 @@ class Leases:
         while len(self._sent_s) > _KNOWN_HEARTBEATS:
             del self._sent_s[next(iter(self._sent_s))]
         who, describing = self._who, self._describing
+        withheld, limit = self._restraint()
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
             site=who.site.name, host=who.host, member=self._member(), slots=who.slots,
-            free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts, ended=ended,
+            free=max(0, self._free()), load=max(0.0, self._load()), withheld=withheld, limit=limit,
+            state=self.state, attempts=attempts, ended=ended,
             digest=self.digest, attributes=self._attributes if describing else None,
         )  # fmt: skip
         try:

@@ -119,7 +119,7 @@ class Intake:
             await self._flowing.wait()
             await self._wait_for_room()
             await performing.room_for_reports()
-            limit = _TAKE_CALLS if self._who.kind is Kind.CALL else max(1, self._slots.free)
+            limit = _TAKE_CALLS if self._who.kind is Kind.CALL else max(1, self._slots.open)
             deliveries = await subscription.take(limit)
             if self._reasons:
                 await subscription.give_back(deliveries)  # taken just before the pause

@@ -24,6 +24,8 @@ from warrener.signing import read_verifier
 from warrener.site import Site
 from warrener.worker.attributes import attributes_of_host
 from warrener.worker.beacon import Beacon
+from warrener.worker.host import look_at_host
+from warrener.worker.load import Thresholds
 from warrener.worker.one_life import one_life
 from warrener.worker.service import WorkerService
 
@@ -60,6 +62,7 @@ async def run_worker(
             member=await _member(gossip), lease_s=settings.lease.total_seconds(),
             grace_s=max(0.0, settings.stop_timeout.total_seconds() - LAST_WORDS_S), load=host_load,
             attributes=_attributes(settings, performer.kind),
+            look_at_host=look_at_host, thresholds=_thresholds(settings),
         )  # fmt: skip
 
         def beside(member: str | None) -> None:
@@ -80,6 +83,12 @@ async def run_worker(
         await gossip.close()
         if broker is None:
             await connection.close()
+
+
+def _thresholds(settings: Settings) -> Thresholds | None:
+    if not settings.honour_load:
+        return None
+    return Thresholds(settings.load_from, settings.load_full, settings.memory_from, settings.memory_full)
 
 
 def host_load() -> float:

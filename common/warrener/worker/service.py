@@ -24,10 +24,12 @@ from warrener.worker.direct import DirectReports
 from warrener.worker.identity import Identity
 from warrener.worker.leases import Leases
 from warrener.worker.lives import Lives
+from warrener.worker.load import Sample, Thresholds
 from warrener.worker.orders import Intake
 from warrener.worker.performing import Performing
 from warrener.worker.post import Post
 from warrener.worker.printed import Printer
+from warrener.worker.restraint import Restraint
 from warrener.worker.running import Running
 from warrener.worker.slots import Slots
 from warrener.worker.spool import FolderSpool, Spool
@@ -44,7 +46,8 @@ class WorkerService:
     """A worker of one kind. `run` once per object: a new life is a new object, with a new boot id.
 
     `apps` are the apps of a worker of calls. `grace_s` is how long what runs may go on after a stop; reporting takes
-    up to three seconds more. `load` tells the load of the host per core.
+    up to three seconds more. `load` tells the load of the host per core, as people know it. `look_at_host` tells what
+    slots are withheld by, from the `thresholds` on; without these, none are.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class WorkerService:
         spool: Spool | None = None,
         load: Callable[[], float] = lambda: 0.0,
         attributes: Attributes | None = None,
+        look_at_host: Callable[[], Sample | None] = lambda: None,
+        thresholds: Thresholds | None = None,
     ) -> None:
         boot = new_boot_id(clock.now(), rng)
         who = Identity(WorkerName(name), boot, kind, tuple(apps), site, slots, host, member)
@@ -85,10 +90,15 @@ class WorkerService:
         self._printer = Printer(who, self._post)
         kept = spool or FolderSpool(site.spool(who.name))
         self._lives = Lives(who, kept)
+        self._restraint = Restraint(
+            self._slots, kept, clock, thresholds=thresholds, host=look_at_host,
+            changed=self._restrained,
+        )  # fmt: skip
         self._spooled = SpooledReports(who, self._post, kept, performer, rng)
         self._asking = Asking(who, self._post, clock, self._spawn)
         self._leases = Leases(
-            who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.free, load=load,
+            who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.open, load=load,
+            restraint=lambda: (self._restraint.by_load, self._restraint.limit),
             spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
             attributes=attributes or Attributes(), member=lambda: self.member,
         )  # fmt: skip
@@ -106,7 +116,7 @@ class WorkerService:
         """Say how it is, as gossip tells it."""
         who, leases = self.who, self._leases
         return WorkerTag(
-            who.kind, leases.state, who.boot, max(0, self._slots.free), who.slots,
+            who.kind, leases.state, who.boot, max(0, self._slots.open), who.slots,
             site=who.site.name, load=self._load(), digest=leases.digest,
         )  # fmt: skip
 
@@ -130,6 +140,7 @@ class WorkerService:
         log.info("worker starts", worker=who.name, boot=who.boot, kind=str(who.kind), slots=who.slots)
         try:
             await self._lives.load()
+            await self._restraint.load()
             await self._spooled.load()
         except OSError as error:
             raise InvalidSettings(
@@ -142,6 +153,7 @@ class WorkerService:
             parts.create_task(self._spooled.send())
             parts.create_task(self._leases.fence(self._performing.lose))
             parts.create_task(self._printer.send())
+            parts.create_task(self._restraint.watch())
             parts.create_task(self._listen([topology.answers(who.name)], self._on_answers))
             control = topology.control(f"{who.name}.{who.boot}", "rollcall")
             parts.create_task(self._listen([control], self._on_control))
@@ -211,6 +223,8 @@ class WorkerService:
             self._asking.heed(answers)
             for extension in answers.extensions:
                 self._leases.heed(extension)
+            if answers.limit is not None:
+                await self._restraint.heed(answers.limit)
         for receipt in answers.receipts:
             self._spooled.heed(receipt.ref)
         for stop in answers.stops:
@@ -231,6 +245,11 @@ class WorkerService:
             self._leases.answer_roll_call()
             self._asking.again()
             self._spooled.again()
+
+    def _restrained(self) -> None:
+        """Hear that more or fewer slots may be filled: begin what waits for them, and tell the schedulers."""
+        self._performing.dispatch()
+        self._leases.answer_roll_call()
 
     def _settled(self, work: Work) -> None:
         self._performing.settled(work)

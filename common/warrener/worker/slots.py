@@ -18,11 +18,23 @@ class Slots:
         self.count = count
         self.free = count
         """Below zero when an earlier life, with more slots, left more than fits."""
+        self.withheld = 0
+        """Slots that are kept empty: begun work goes on, and nothing new takes them."""
         self.room = asyncio.Event()
         """Set while another order could start at once."""
         self._waiting: dict[int, deque[Waiting]] = {priority: deque() for priority in range(MAX_PRIORITY, -1, -1)}
         self._wanted = 0
         """Slots that the waiting need together."""
+        self.note_room()
+
+    @property
+    def open(self) -> int:
+        """How many slots new work may take now; below zero while more is taken than may be."""
+        return self.free - self.withheld
+
+    def withhold(self, number: int) -> None:
+        """Keep so many slots empty from now on, as soon as what is in them ends."""
+        self.withheld = min(number, self.count)
         self.note_room()
 
     def offer(self, bundle: Bundle, orders: Iterable[Order]) -> None:
@@ -40,7 +52,7 @@ class Slots:
                 line.popleft()
                 self._wanted -= need
                 continue
-            if need > self.free or (direct_only and not is_direct(item)):
+            if need > self.open or (direct_only and not is_direct(item)):
                 break
             line.popleft()
             self._wanted -= need
@@ -77,7 +89,7 @@ class Slots:
         self.note_room()
 
     def note_room(self) -> None:
-        if self.free > self._wanted:
+        if self.open > self._wanted:
             self.room.set()
         else:
             self.room.clear()

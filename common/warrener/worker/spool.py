@@ -18,7 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from warrener.ids import AttemptRef, BootId
-from warrener.messages import BootText, EndedLife, Part, Report, WorkerText
+from warrener.messages import BootText, EndedLife, Limit, Part, Report, WorkerText
 
 log = structlog.get_logger("warrener.worker")
 
@@ -62,6 +62,14 @@ class Spool(Protocol):
         """Forget the proofs of these lives."""
         ...
 
+    async def limit(self) -> Limit | None:
+        """Return the limit that is kept (see `warrener.worker.restraint`); None without one."""
+        ...
+
+    async def keep_limit(self, limit: Limit) -> None:
+        """Keep a limit instead of the one before; a crash of the host may lose it."""
+        ...
+
 
 class MemorySpool:
     """A spool for tests and the simulation: it lives as long as whoever holds it, through the crashes of workers."""
@@ -69,6 +77,7 @@ class MemorySpool:
     def __init__(self) -> None:
         self.entries: dict[AttemptRef, Spooled] = {}
         self.proofs: dict[BootId, EndedLife] = {}
+        self.kept_limit: Limit | None = None
 
     async def load(self) -> Sequence[Spooled]:
         return list(self.entries.values())
@@ -89,6 +98,12 @@ class MemorySpool:
     async def forget_lives(self, boots: Sequence[BootId]) -> None:
         for boot in boots:
             self.proofs.pop(boot, None)
+
+    async def limit(self) -> Limit | None:
+        return self.kept_limit
+
+    async def keep_limit(self, limit: Limit) -> None:
+        self.kept_limit = limit
 
 
 class FolderSpool:
@@ -115,6 +130,32 @@ class FolderSpool:
 
     async def forget_lives(self, boots: Sequence[BootId]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._forget_lives, boots)
+
+    async def limit(self) -> Limit | None:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._limit)
+
+    async def keep_limit(self, limit: Limit) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._keep_limit, limit)
+
+    def _limit(self) -> Limit | None:
+        path = self._folder / "limit" / "limit.json"
+        try:
+            return Limit.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError):  # a scheduler tells it again soon
+            path.unlink(missing_ok=True)
+            return None
+
+    def _keep_limit(self, limit: Limit) -> None:
+        path = self._folder / "limit" / "limit.json"
+        if limit.slots is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_suffix(".draft")
+        draft.write_text(limit.model_dump_json())
+        draft.replace(path)
 
     def _lives(self) -> list[EndedLife]:
         found = []

@@ -14,7 +14,21 @@ import typer
 
 from warrener.errors import Refused, WarrenerError
 
-from . import alerts, archive, finding, health, importing, logs, parked, programs, runs, submitting, validating, workers
+from . import (
+    alerts,
+    archive,
+    draining,
+    finding,
+    health,
+    importing,
+    logs,
+    parked,
+    programs,
+    runs,
+    submitting,
+    validating,
+    workers,
+)
 from .doctor import command as doctor
 
 _EPILOG = """\
@@ -60,7 +74,8 @@ def _top(
 
 
 for _part in (
-    submitting, runs, logs, validating, importing, programs, workers, finding, health, parked, alerts, archive, doctor,
+    submitting, runs, logs, validating, importing, programs, workers, draining, finding, health, parked, alerts,
+    archive, doctor,
 ):  # fmt: skip
     _part.register(app)
 

@@ -38,6 +38,8 @@ STYLES = {
     "info": "cyan",
     "up": "green",
     "draining": "yellow",
+    "drained": "yellow",
+    "quarantined": "red",
     "silent": "red",
     "well": "green",
     "unwell": "red",

@@ -24,7 +24,7 @@ GOSSIP is what Serf thinks of the host: a hint. STATE is what the worker said it
 """
 _EVERY_S = 1.0
 _INTERRUPTED = 130
-_HEADINGS = ("WORKER", "SERVES", "STATE", "SLOTS", "FREE", "LOAD", "SITE", "HOST", "GOSSIP", "HEARD")
+_HEADINGS = ("WORKER", "SERVES", "STATE", "SLOTS", "FREE", "LOAD", "SITE", "HOST", "GOSSIP", "HEARD", "")
 _MEMBER_HEADINGS = ("MEMBER", "GOSSIP", "SINCE", "ADDRESS", "WORKERS")
 _RIGHT = ("SLOTS", "FREE", "LOAD")
 
@@ -99,11 +99,12 @@ def _others(found: Sequence[WorkerView], members: Sequence[MemberView]) -> list[
 
 
 def _row(worker: WorkerView) -> tuple[str | Text, ...]:
-    from .screen import ago, state_text
+    from .screen import ago, one_line, state_text
 
     return (
         worker.name, " ".join([worker.kind, *worker.apps]), state_text(worker.state), str(worker.slots),
         str(worker.free), f"{worker.load:.2f}", worker.site, worker.host, _gossip(worker), ago(worker.heard_at),
+        one_line(worker.note, 100),
     )  # fmt: skip
 
 
@@ -152,7 +153,9 @@ def _facts(worker: WorkerView, member: MemberView | None) -> Iterable[tuple[str,
     yield "worker", worker.name
     yield "serves", " ".join([worker.kind, *worker.apps])
     yield "state", f"{worker.state}, heard {ago(worker.heard_at)}"
+    yield "note", worker.note
     yield "slots", f"{worker.free} free of {worker.slots}, {worker.attempts} attempts held"
+    yield "withheld", f"{worker.withheld} slots, for the load of its host" if worker.withheld else ""
     yield "load", f"{worker.load:.2f} per core"
     yield "host", f"{worker.host} at site {worker.site}"
     if worker.member is not None:

@@ -113,6 +113,8 @@ class Roll:
             state="gone" if beat.state == "leaving" else "silent" if silent else beat.state,
             attempts=len(beat.attempts),
             heard_at=at,
+            withheld=beat.withheld,
+            limit=beat.limit,
             gossip=None if member is None else member.seen.status,
             gossip_since=None if member is None else member.since,
             tag=None if told is None else TagView(state=told.state, free=told.free, slots=told.slots, load=told.load),

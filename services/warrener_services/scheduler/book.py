@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from warrener.ids import RunId, TaskRef
 from warrener.matching import smooth_rate
 from warrener.states import IN_FLIGHT, State
-from warrener.store import RunRow, TaskRow
+from warrener.store import Death, RunRow, TaskRow
 
 from .endings import Endings
 from .fleet import Fleet
 from .history import History
 from .peers import Peers
+from .troubles import Troubles
 from .window import Window
 
 _TIDY_EVERY = timedelta(minutes=1)
@@ -76,6 +77,8 @@ class Book:
     runs: dict[RunId, RunRow] = field(default_factory=dict)  # the last ones that changed, of our shards
     sites: dict[RunId, str] = field(default_factory=dict)
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
+    deaths: dict[TaskRef, list[Death]] = field(default_factory=dict)  # that tasks of ours are suspected of
+    troubles: Troubles = field(default_factory=Troubles)
     aside: set[Hashable] = field(default_factory=set)  # rows that nothing can be done with, until the next start
     defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself

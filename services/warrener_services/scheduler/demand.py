@@ -79,4 +79,5 @@ def _matters(tick: Tick, lane: str, lanes: dict[str, LaneDemand]) -> bool:
     peers = tick.book.peers
     own = max(peers.had(lane), lanes[lane].total if lane in lanes else 0)
     slots = sum(worker.slots for worker in tick.book.fleet.of_lane(lane, tick.now))
+    slots += tick.book.fleet.taken_beyond(lane, tick.book.used, tick.now)
     return peers.others_want(lane, tick.now) + own > slots

@@ -34,6 +34,7 @@ from .book import Book
 from .demand import tell
 from .handlers import LEASE_MARGIN, storable
 from .intake import on_submit, take_up
+from .limits import look_at_limits
 from .release import release
 from .successors import follow
 from .tick import Rules, Tick
@@ -99,6 +100,7 @@ class Engine:
             fleet=old.fleet,
             peers=old.peers,
             history=old.history,
+            troubles=old.troubles,
             aside=old.aside,
             look_at=now,
             sites=tx.runs.sites(epochs),
@@ -109,6 +111,8 @@ class Engine:
                 self.book.leases[row.ref] = now + self._rules.lease_of(row) + LEASE_MARGIN
             elif row.state is State.ORDERED:
                 self.book.leases[row.ref] = now + self._rules.order_timeout
+        for death in tx.restraints.deaths(epochs):
+            self.book.deaths.setdefault(death.task, []).append(death)
         for lane in tx.tasks.ready_lanes(epochs):
             self.book.windows[lane] = Window(spilled=True)
         return list(tx.mail.unsent(epochs, UNSENT_AT_ONCE))
@@ -226,6 +230,7 @@ class Engine:
         if not self._is_time(tick):
             return
         book.look_at = tick.now + LOOK_EVERY
+        look_at_limits(tick)
         accepted = tick.tx.runs.accepted(book.epochs, _LIMIT)
         for run, definition in self._each(tick, accepted, lambda found: found[0].id):
             take_up(tick, run, definition)

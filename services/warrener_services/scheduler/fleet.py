@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from warrener.messages import Heartbeat, Kind, Members
+from warrener.messages import Heartbeat, Kind, Limit, Members
+
+from .limits import NONE, Limits
 
 SILENT = timedelta(seconds=35)
 """A worker that has said nothing for this long gets no orders."""
@@ -27,8 +29,14 @@ class Worker:
     host: str
     member: str | None
     slots: int
+    """How many may be filled: without what is withheld there for load, and within its limit."""
     state: str
     seen_at: datetime
+    whole: int
+    withheld: int
+    obeys: int | None
+    """The limit that it says to obey, and the one that it should."""
+    limit: Limit = NONE
 
 
 class Fleet:
@@ -37,6 +45,10 @@ class Fleet:
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._failed_at: dict[str, datetime] = {}
+        self.limits = Limits()
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
 
     def forget(self, now: datetime) -> None:
         """Forget who has been silent for long; names come and go, with containers for example."""
@@ -48,8 +60,7 @@ class Fleet:
             self._workers.pop(beat.worker, None)
             return
         lanes = tuple(f"call.{app}" for app in beat.apps) if beat.task_kind is Kind.CALL else (beat.task_kind.value,)
-        slots = beat.slots if beat.state == "up" else 0
-        self._workers[beat.worker] = Worker(
+        worker = self._workers[beat.worker] = Worker(
             beat.worker,
             beat.boot,
             beat.task_kind,
@@ -57,10 +68,55 @@ class Fleet:
             beat.site,
             beat.host,
             beat.member,
-            slots,
+            0,
             beat.state,
             now,
+            beat.slots,
+            beat.withheld,
+            beat.limit,
         )
+        self._restrain(worker, now)
+        if worker.limit.slots != worker.obeys:
+            self.limits.doubted = True
+
+    def restrain(self, now: datetime) -> set[str]:
+        """Reckon anew what each worker may fill; return those that may fill nothing from now on."""
+        before = {worker.name for worker in self if worker.limit.slots == 0}
+        for worker in self:
+            self._restrain(worker, now)
+        return {worker.name for worker in self if worker.limit.slots == 0} - before
+
+    def _restrain(self, worker: Worker, now: datetime) -> None:
+        worker.limit = self.limits.of(worker, now, lambda one: self._is_alone(one, now))
+        most = worker.whole if worker.limit.slots is None else min(worker.whole, worker.limit.slots)
+        worker.slots = max(0, min(most, worker.whole - worker.withheld)) if worker.state == "up" else 0
+
+    def _is_alone(self, worker: Worker, now: datetime) -> bool:
+        """Tell whether no other host could do what this worker does."""
+        for other in self:
+            penalty = self.limits.penalties.get(other.host)
+            open_there = penalty is None or not penalty.quarantined(now)
+            able = open_there and other.state == "up" and self.limits.drain_of(other.name, other.host) is None
+            if (
+                other.host != worker.host
+                and able
+                and now - other.seen_at < SILENT
+                and set(other.lanes) & {*worker.lanes}
+            ):
+                return False
+        return True
+
+    def taken_beyond(self, lane: str, used: Mapping[str, int], now: datetime) -> int:
+        """Return how many slots of a lane are in use that may not be filled again.
+
+        They count as its capacity too, as what is in them counts as in flight.
+        """
+        beyond = 0
+        for worker in self:
+            if lane in worker.lanes:
+                fillable = worker.slots if self._is_able(worker, now) else 0
+                beyond += max(0, min(used.get(worker.name, 0), worker.whole) - fillable)
+        return beyond
 
     def gossip(self, message: Members, now: datetime) -> None:
         """Take in what gossip says of members."""
@@ -88,10 +144,10 @@ class Fleet:
         return self._workers.get(name)
 
     def _able(self, now: datetime) -> Iterator[Worker]:
-        for worker in self._workers.values():
-            fresh = now - worker.seen_at < SILENT
-            if fresh and worker.slots and not self._lost(worker):
-                yield worker
+        return (worker for worker in self if self._is_able(worker, now))
+
+    def _is_able(self, worker: Worker, now: datetime) -> bool:
+        return now - worker.seen_at < SILENT and worker.slots > 0 and not self._lost(worker)
 
     def _lost(self, worker: Worker) -> bool:
         failed_at = self._failed_at.get(worker.member or "")

@@ -37,11 +37,13 @@ from warrener.messages import (
 from warrener.retries import next_delay
 from warrener.signing import same_token
 from warrener.states import HELD, Move, State
-from warrener.store import LogPiece, Stray, TaskRow
+from warrener.store import Drain, LogPiece, Stray, TaskRow
 
 from .paths import learn
 from .policies import policy_of
+from .suspicion import heard_again, note_death
 from .tick import Tick
+from .troubles import note_failure, note_success
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +78,7 @@ def on_claims(tick: Tick, message: Claims) -> None:
     _forward(tick, message, "claims", foreign)
 
 
-def _refusal(tick: Tick, message: Claims, claim: Claim) -> str | None:
+def _refusal(tick: Tick, message: Claims, claim: Claim) -> str | None:  # noqa: PLR0911 - a reason for each
     """Return why this worker may not have the attempt; None if it may, or has it."""
     row = tick.book.in_flight.get(claim.task)
     if row is None or row.attempt != claim.attempt:
@@ -90,11 +92,19 @@ def _refusal(tick: Tick, message: Claims, claim: Claim) -> str | None:
         return "cancelled"
     if row.worker not in (None, message.worker):
         return "it was meant for another worker"
+    if claim.token is None and (drain := _drain_of(tick, message)) is not None:
+        tick.make_ready(row, Move.PLACE_ANEW)
+        return f"{message.worker} is drained by {drain.by}"
     site = tick.book.sites.get(row.run)
     if Kind(row.kind) in SITE_BOUND and site not in (None, message.site):
         tick.make_ready(row, Move.PLACE_ANEW)
         return f"its run works at site {site}"
     return None
+
+
+def _drain_of(tick: Tick, message: Claims) -> Drain | None:
+    worker = tick.book.fleet.get(message.worker)
+    return tick.book.fleet.limits.drain_of(message.worker, worker.host if worker else "")
 
 
 def _grant(tick: Tick, row: TaskRow, message: Claims) -> None:
@@ -123,7 +133,7 @@ def on_reports(tick: Tick, message: Reports) -> None:
         else:
             if row.boot is not None:
                 _receipt(tick, message, report, applied=True)
-            apply_report(tick, row, report)
+            apply_report(tick, row, report, message.worker)
     _judge_unknown(tick, message, unknown)
     _forward(tick, message, "reports", foreign)
 
@@ -138,7 +148,7 @@ def _proved(tick: Tick, row: TaskRow, message: Reports, report: Report) -> bool:
     return row.worker == message.worker and same_token(report.token, keys.token(report.ref, row.worker, row.boot))
 
 
-def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
+def apply_report(tick: Tick, row: TaskRow, report: Report, reporter: str) -> None:
     """Move a task as its worker's report says, and as its retry rule allows."""
     seconds = min(report.seconds, 1e9)
     tick.book.lanes[row.lane].finish(seconds)
@@ -147,6 +157,7 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
         output = _written(report.output)
         if len(output) <= MAX_OUTPUT_BYTES:
             learn(tick.book.history, row, seconds)
+            note_success(tick, row, reporter)
             worker = row.worker if row.boot else None
             tick.move(
                 row, Move.SUCCEED, started_at=started_at, output=output, exit_code=report.exit_code, cause=None,
@@ -163,6 +174,7 @@ def apply_report(tick: Tick, row: TaskRow, report: Report) -> None:
     if report.cause is Cause.LOST and row.state in HELD and policy_of(row.policy).on_lost == "retry":
         tick.make_ready(row, Move.PLACE_ANEW)  # its lease ran out there before it did here
         return
+    note_failure(tick, row, reporter, report)
     fail(tick, row, report.cause or Cause.ERROR, storable(report.message), report.exit_code)
 
 
@@ -226,6 +238,10 @@ def _stray(tick: Tick, message: Reports, report: Report, reason: str, *, receipt
 def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
     """Know the worker, extend the leases that it proves to hold, and tell it what to stop."""
     tick.book.fleet.hear(beat, tick.now)
+    if tick.book.fleet.limits.doubted:
+        tick.book.look_by(tick.now)
+    if tick.book.deaths:
+        heard_again(tick, beat.boot)
     extended: list[AttemptPart] = []
     for held in beat.attempts:
         if not tick.owns(shard_of(held.run)):
@@ -256,7 +272,9 @@ def _end_lives(tick: Tick, beat: Heartbeat) -> None:
             continue
         if row.state is State.CANCELLING:
             tick.move(row, Move.CONFIRM_CANCEL, cause=Cause.CANCELLED)
-        elif row.state in HELD and policy_of(row.policy).on_lost == "retry":
+        elif row.state not in HELD or policy_of(row.policy).on_lost != "retry":
+            continue
+        elif beat.state == "leaving" or not note_death(tick, row):
             tick.make_ready(row, Move.PLACE_ANEW)
 
 

@@ -22,6 +22,7 @@ from warrener.messages import (
     Events,
     Extension,
     Grant,
+    Limit,
     Receipt,
     Refusal,
     Stop,
@@ -50,6 +51,7 @@ class _Told:
     receipts: list[Receipt] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
+    limit: Limit | None = None
 
 
 class Outgoing:
@@ -123,7 +125,7 @@ class Outgoing:
         for (worker, boot), told in self._told.items():
             body = Answers(
                 boot=BootId(boot), grants=told.grants, refusals=told.refusals, receipts=told.receipts,
-                stops=told.stops, extensions=told.extensions,
+                stops=told.stops, extensions=told.extensions, limit=told.limit,
             )  # fmt: skip
             self.loose.append(self._message(REPORTS, f"answers.{worker}", body, priority=9, expires=_ANSWERS_LIVE))
         for events in _parcels(self._run_events):

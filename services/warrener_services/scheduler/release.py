@@ -1,7 +1,7 @@
 """Release: which ready tasks become orders now, in what parcels, and on which queue.
 
 Light tasks without constraints take the shared lane of their kind. A task of more than one slot, or whose run works at
-one of several sites, is matched to one worker's queue.
+one of several sites, or that a worker died of, is matched to one worker's queue.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .fleet import Worker
 from .handlers import SITE_BOUND
 from .paths import expected_s
 from .policies import policy_of
+from .suspicion import is_suspect, without_suspects
 from .tick import Tick
 from .window import Window
 
@@ -46,7 +47,8 @@ def release(tick: Tick) -> None:
 
 def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worker]) -> None:
     load = tick.book.lanes[lane]
-    slots = tick.book.peers.share(lane, sum(worker.slots for worker in workers), load.in_flight + len(window), tick.now)
+    whole = sum(worker.slots for worker in workers) + tick.book.fleet.taken_beyond(lane, tick.book.used, tick.now)
+    slots = tick.book.peers.share(lane, whole, load.in_flight + len(window), tick.now)
     sites = {worker.site for worker in workers}
     alone: list[TaskRow] = []
     shared: list[TaskRow] = []
@@ -65,12 +67,14 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
             passed_over.append(row)
             break
         site = _site(tick, row)
-        if row.weight == 1 and (site is None or sites == {site}):
+        died = row.ref in tick.book.deaths
+        if row.weight == 1 and not died and (site is None or sites == {site}):
             _order(tick, row, None, seconds if long else None)
             (alone if long else shared).append(row)
             free -= 1
             continue
-        place = choose(_places(tick, workers), weight=row.weight, site=site)
+        able = without_suspects(tick, workers) if died and is_suspect(tick, row) else workers
+        place = choose(_places(tick, able), weight=row.weight, site=site)
         if place is None:
             passed_over.append(row)
             continue

@@ -17,16 +17,18 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from warrener.alerts import Alert
+from warrener.alerts import Alert, AlertKind
 from warrener.errors import Cause
-from warrener.ids import RunId, TaskRef
+from warrener.ids import BootId, RunId, TaskRef
 from warrener.ordering import aged_level, level_of
+from warrener.penalties import Penalty
 from warrener.runs import COUNTS_AS_CANCELLED, COUNTS_AS_FAILED, RunState, outcome
 from warrener.signing import Keys
 from warrener.states import FINAL, IN_FLIGHT, Move, State, move
 from warrener.store import (
     AttemptRow,
     Changes,
+    Death,
     Definition,
     LogPiece,
     ParkedMessage,
@@ -74,6 +76,10 @@ class Tick:
         self.strays: list[Stray] = []
         self.parked: list[ParkedMessage] = []
         self.alerts: list[tuple[Alert, datetime]] = []
+        self.deaths: list[Death] = []
+        self.returned: list[BootId] = []
+        self.pardoned: list[RunId] = []
+        self._penalties: dict[str, Penalty | None] = {}
         self._definitions: dict[str, Definition] = {}
         self._new_runs: dict[RunId, RunRow] = {}
         self._keys: dict[tuple[str, str], RunRow] = {}
@@ -111,6 +117,7 @@ class Tick:
         if after in FINAL:
             row.due_at, row.finished_at = None, self.now
             self.finished.append(row)
+            self.book.deaths.pop(row.ref, None)
         if after not in IN_FLIGHT:
             self.book.forget(row.ref)
         self.book.enter(row)
@@ -268,6 +275,36 @@ class Tick:
         self._answered_for.add(shard)
         return True
 
+    # ── hosts ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def penalise(self, penalty: Penalty) -> None:
+        """Keep how a host stands."""
+        self._penalties[penalty.host] = self.book.fleet.limits.penalties[penalty.host] = penalty
+        if penalty.quarantined(self.now):
+            self.alert(
+                Alert(
+                    AlertKind.HOST_SET_ASIDE, penalty.host,
+                    f"host {penalty.host} gets no work until {penalty.until:%H:%M:%S} UTC, then one task as a probe",
+                    cause=penalty.reason, look="warrener workers",
+                )
+            )  # fmt: skip
+        self.book.fleet.limits.doubted = True
+        self.book.look_by(self.now)
+
+    def with_own_penalties(self, stored: dict[str, Penalty]) -> dict[str, Penalty]:
+        """Return what the store will have when this tick is written."""
+        known = {**stored, **self._penalties}
+        return {host: penalty for host, penalty in known.items() if penalty is not None}
+
+    def clear_penalty(self, host: str) -> None:
+        """Hold nothing against a host any more."""
+        known = self.book.fleet.limits.penalties.pop(host, None)
+        if known is not None and known.quarantines:
+            self.alert(Alert(AlertKind.HOST_SET_ASIDE, host, f"host {host} gets work as before", over=True))
+        self.book.troubles.forget(host)
+        self._penalties[host] = None
+        self.book.fleet.limits.doubted = True
+
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def changes(self) -> Changes:
@@ -293,6 +330,11 @@ class Tick:
             strays=self.strays,
             parked=self.parked,
             alerts=self.alerts,
+            deaths=self.deaths,
+            returned=self.returned,
+            pardoned=self.pardoned,
+            penalties=[one for _, one in sorted(self._penalties.items()) if one is not None],
+            cleared=[host for host, one in sorted(self._penalties.items()) if one is None],
         )
 
     def _epochs(self) -> dict[int, int]:

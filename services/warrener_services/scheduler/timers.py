@@ -10,6 +10,7 @@ from warrener.store import TaskRow
 
 from .handlers import fail
 from .policies import policy_of
+from .suspicion import is_dead, note_death
 from .tick import Tick
 
 
@@ -50,7 +51,8 @@ def _lease(tick: Tick, row: TaskRow) -> None:
         return
     on_lost = policy_of(row.policy).on_lost
     if on_lost == "retry":
-        tick.make_ready(row, Move.PLACE_ANEW)
+        if not is_dead(tick, row) or not note_death(tick, row):
+            tick.make_ready(row, Move.PLACE_ANEW)
     elif on_lost == "fail":
         tick.move(row, Move.FAIL, cause=Cause.LOST, message=_lost(row))
     elif row.state is State.RUNNING:

@@ -47,3 +47,24 @@ def test_what_came_before_is_passed_over_and_no_longer_counted() -> None:
     offer(slots, owner, range(2))
     assert slots.next(lambda _: True) is None
     assert (slots.free, slots.room.is_set()) == (2, True)
+
+
+def test_withheld_slots_are_not_filled_and_what_runs_runs_on() -> None:
+    slots, owner = Slots(4), Owner()
+    offer(slots, owner, range(4))
+    assert slots.next(lambda _: False) is not None
+    slots.withhold(3)
+    assert slots.next(lambda _: False) is None
+    assert (slots.open, slots.free, slots.room.is_set()) == (0, 3, False)
+    slots.withhold(4)
+    assert slots.open == -1
+    slots.withhold(0)
+    assert slots.next(lambda _: False) is not None
+
+
+def test_without_an_open_slot_there_is_no_room() -> None:
+    slots = Slots(4)
+    slots.withhold(4)
+    assert not slots.room.is_set()
+    slots.withhold(3)
+    assert slots.room.is_set()

@@ -9,13 +9,14 @@ from importlib.metadata import version
 from fastapi import APIRouter, Response
 
 from warrener.broker import Message
-from warrener.errors import Unavailable
+from warrener.errors import StoreUnavailable, Unavailable
 from warrener.ids import new_token
 from warrener.messages import Json, RollCall, encode
 from warrener.topology import CONTROL
 from warrener.views import Health, MemberView, WorkerView
 from warrener.workflow_schema import json_schema
 from warrener_services.gateway.desk import Desk
+from warrener_services.gateway.standing import standing
 
 from .given import TheDesk
 
@@ -26,8 +27,13 @@ _PATIENCE_S = 3.0
 
 @router.get("/workers", summary="List the workers that were heard")
 async def workers(desk: TheDesk) -> Sequence[WorkerView]:
-    """A worker is `silent` when it was not heard for 35 s, and `gone` when it said so."""
-    return desk.roll.call(desk.clock.now())
+    """A worker is `silent` when it was not heard for 35 s, and `gone` when it said so; `note` says what is wrong."""
+    now = desk.clock.now()
+    heard = desk.roll.call(now)
+    try:
+        return await desk.read(lambda tx: standing(heard, tx, now))
+    except StoreUnavailable:
+        return heard  # without what the store knows of them
 
 
 @router.get("/members", summary="List the members of the gossip pool")

@@ -20,6 +20,7 @@ from warrener.waiting import why, why_run
 from warrener_services.gateway.accepting import accept
 from warrener_services.gateway.desk import Desk
 from warrener_services.gateway.looking import find_run, output_of, run_detail, run_view
+from warrener_services.gateway.standing import standing
 
 from .given import TheDesk, TheRun
 
@@ -105,9 +106,10 @@ async def outputs(run: TheRun, desk: TheDesk) -> dict[str, Json]:
 async def why_of_run(run: TheRun, desk: TheDesk) -> WaitingPage:
     """Say in one sentence each what the run and its unfinished tasks wait for."""
     now = desk.clock.now()
-    workers = desk.roll.call(now)
+    heard = desk.roll.call(now)
 
     def look(tx: Transaction) -> WaitingPage:
+        workers = standing(heard, tx, now)
         row = find_run(tx, run)
         tasks = tx.tasks.of_run(row.id)
         by_n = {task.n: task for task in tasks}

@@ -13,6 +13,7 @@ from warrener.store import Transaction
 from warrener.views import LIMIT, LogPage, LogPieceView, TaskDetail, Waiting
 from warrener.waiting import why
 from warrener_services.gateway.looking import find_task, task_detail
+from warrener_services.gateway.standing import standing
 
 from .given import TheDesk, TheRun, TheTask
 
@@ -36,10 +37,11 @@ async def show(run: TheRun, name: TheTask, desk: TheDesk) -> TaskDetail:
 async def why_of_task(run: TheRun, name: TheTask, desk: TheDesk) -> Waiting:
     """Say in one sentence what the task waits for and what would release it."""
     now = desk.clock.now()
+    heard = desk.roll.call(now)
 
     def look(tx: Transaction) -> Waiting:
         row, task, needs = find_task(tx, run, name)
-        sentence = why(task, row, needs, tx.tasks.attempts(task.ref), desk.roll.call(now), now)
+        sentence = why(task, row, needs, tx.tasks.attempts(task.ref), standing(heard, tx, now), now)
         return Waiting(task=task.name, state=task.state, why=sentence)
 
     return await desk.read(look)
