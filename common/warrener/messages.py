@@ -345,6 +345,16 @@ class LaneDemand(Part):
 
     in_flight: int = Field(ge=0, le=_LARGEST)
     ready: int = Field(ge=0, le=_LARGEST)
+    queued: int = Field(default=0, ge=0, le=_LARGEST)
+    """The slots that the ready tasks need together; of a very long line the first few thousand."""
+    sites: dict[NameText, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
+    """By site: how many of the slots in `queued` can be nowhere else."""
+    heaviest: int = Field(default=1, ge=1, le=_LARGEST)
+    """The most slots that one of its tasks takes, in flight or ready."""
+    oldest_s: float = Field(default=0.0, ge=0)
+    """How long the ready task has waited that has waited longest."""
+    mean_s: float = Field(default=0.0, ge=0)
+    """How long its tasks run, on average of late; 0 when nobody knows."""
 
     @property
     def total(self) -> int:
@@ -352,7 +362,11 @@ class LaneDemand(Part):
 
 
 class Demand(Body):
-    """A scheduler tells the others what it wants of each lane, so that they share its slots. A hint, soon repeated."""
+    """A scheduler tells what it wants of each lane. A hint, soon repeated.
+
+    Schedulers share the slots of a lane by it, workers of several kinds divide their slots, and `elastic` starts and
+    stops workers.
+    """
 
     KIND = "demand/1"
     kind: Literal["demand/1"] = "demand/1"
@@ -361,6 +375,8 @@ class Demand(Body):
     """By lane; a lane that is missing has none."""
     used: dict[WorkerText, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
     """By worker: the slots that its tasks take or are meant for."""
+    slots: dict[str, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
+    """By lane: the slots of the workers that it hears."""
 
 
 class MemberSeen(Part):
