@@ -45,6 +45,7 @@ class Leases:
         performer: Performer,
         *,
         lease_s: float,
+        slots: Callable[[], int],
         free: Callable[[], int],
         load: Callable[[], float],
         spooled: Callable[[], Iterable[Held]],
@@ -56,6 +57,7 @@ class Leases:
         self._clock = clock
         self._performer = performer
         self._lease_s = lease_s
+        self._slots = slots
         self._free = free
         self._load = load
         self._spooled = spooled
@@ -144,7 +146,7 @@ class Leases:
         who = self._who
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
-            site=who.site.name, host=who.host, member=who.member, slots=who.slots,
+            site=who.site.name, host=who.host, member=who.member, slots=self._slots(),
             free=max(0, self._free()), load=max(0.0, self._load()), state=self.state, attempts=attempts, ended=ended,
         )  # fmt: skip
         try:

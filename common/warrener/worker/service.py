@@ -43,7 +43,7 @@ class WorkerService:
     """A worker of one kind. `run` once per object: a new life is a new object, with a new boot id.
 
     `apps` are the apps of a worker of calls. `grace_s` is how long what runs may go on after a stop; reporting takes
-    up to three seconds more. `load` tells the load of the host per core.
+    up to three seconds more. `load` tells the load of the host per core. `most_slots`: what `slots` may grow to.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class WorkerService:
         kind: Kind,
         site: Site,
         slots: int,
+        most_slots: int | None = None,
         broker: Broker,
         verifier: OrderVerifier,
         clock: Clock,
@@ -77,15 +78,15 @@ class WorkerService:
         self._spawned: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._post = Post(broker, rng)
-        self._slots = Slots(slots)
+        self.slots = self._slots = Slots(slots, most_slots)
         self._printer = Printer(who, self._post)
         kept = spool or FolderSpool(site.spool(who.name))
         self._lives = Lives(who, kept)
         self._spooled = SpooledReports(who, self._post, kept, performer, rng)
         self._asking = Asking(who, self._post, clock, self._spawn)
         self._leases = Leases(
-            who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.free, load=load,
-            spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
+            who, self._post, clock, performer, lease_s=lease_s, slots=lambda: self._slots.offered,
+            free=lambda: self._slots.free, load=load, spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
         )  # fmt: skip
         self._intake = Intake(
             who, broker, self._post, verifier=verifier, clock=clock, rng=rng, slots=self._slots, spawn=self._spawn,
@@ -99,11 +100,31 @@ class WorkerService:
 
     def status(self) -> str:
         """Say in a few words how it is: `up 3/4 0.5` is its state, free slots of all, and load per core."""
-        return f"{self._leases.state} {max(0, self._slots.free)}/{self.who.slots} {self._load():.1f}"
+        return f"{self._leases.state} {max(0, self._slots.free)}/{self._slots.count} {self._load():.1f}"
 
     def stop(self) -> None:
         """Have `run` end as planned: the same as cancelling it."""
         self._stopping.set()
+
+    def drain(self) -> None:
+        """Take nothing more, and have `run` end as planned once nothing runs, however long that takes."""
+        if self._leases.state == "up":
+            self._leases.state = "draining"
+            self._spawn(self._drain())
+
+    async def _drain(self) -> None:
+        log.info("worker drains: it takes nothing more, and ends with what runs", worker=self.who.name)
+        self._leases.answer_roll_call()
+        await self._intake.stop()
+        await self._performing.idle()
+        await self._direct.drain()
+        await self._spooled.drain()
+        self.stop()
+
+    def resized(self) -> None:
+        """Hear that the slots were changed from outside: tell schedulers, and start what fits now."""
+        self._leases.answer_roll_call()
+        self._performing.dispatch()
 
     async def run(self) -> None:
         """Work until stopped or cancelled; a second cancellation ends it at once, as a crash would."""
