@@ -379,6 +379,36 @@ class Demand(Body):
     """By lane: the slots of the workers that it hears."""
 
 
+class Elastic(Body):
+    """What an `elastic` program does about one pool, and why. Said about once a second; also how it knows that it acts.
+
+    Several programs may have a rule for the same pool: `acting` is only the one that holds its turn.
+    """
+
+    KIND = "elastic/1"
+    kind: Literal["elastic/1"] = "elastic/1"
+    who: str
+    host: str
+    pool: NameText
+    turn: str
+    """What no two programs may act for at once: the pool, with the host where it is one of processes."""
+    acting: bool = False
+    lanes: list[str] = []
+    site: str = ""
+    minimum: int = Field(ge=0)
+    maximum: int = Field(ge=0)
+    wanted: int = Field(ge=0)
+    running: int = Field(ge=0)
+    leaving: int = Field(default=0, ge=0)
+    """Workers that take nothing more and end with what they run."""
+    why: str = ""
+    action: str = ""
+    """What was done last."""
+    action_at: AwareDatetime | None = None
+    trouble: str = ""
+    """Why workers cannot be counted, started or stopped; empty when they can."""
+
+
 class MemberSeen(Part):
     """One member, as gossip sees it."""
 
@@ -453,8 +483,8 @@ class AlertNote(Body):
 _ALERT_FIELDS = ("subject", "text", "severity", "site", "owner", "cause", "look", "excerpt", "over")
 
 _ALL: tuple[type[Body], ...] = (
-    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Demand, Members,
-    Events, AlertNote,
+    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Demand, Elastic,
+    Members, Events, AlertNote,
 )  # fmt: skip
 KINDS: dict[str, type[Body]] = {body.KIND: body for body in _ALL}
 """Every kind this version reads."""
