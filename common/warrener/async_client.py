@@ -25,6 +25,7 @@ from warrener.views import (
     LogPage,
     ParkedDetail,
     ParkedView,
+    PoolView,
     RunAsked,
     RunDetail,
     RunPage,
@@ -196,6 +197,10 @@ class AsyncClient:
     async def workers(self) -> list[WorkerView]:
         """List the workers that the gateway has heard."""
         return [asking.read(WorkerView, one) for one in await self._ask(Ask("GET", "/workers"))]
+
+    async def pools(self) -> list[PoolView]:
+        """List the pools of workers that elastic programs keep."""
+        return [asking.read(PoolView, one) for one in await self._ask(Ask("GET", "/pools"))]
 
     async def parked(self, *, limit: int = 100) -> list[ParkedView]:
         """List messages that nobody could handle."""

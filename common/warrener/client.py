@@ -31,6 +31,7 @@ from warrener.views import (
     LogPage,
     ParkedDetail,
     ParkedView,
+    PoolView,
     RunAsked,
     RunDetail,
     RunPage,
@@ -213,6 +214,10 @@ class Client:
     def workers(self) -> list[WorkerView]:
         """List the workers that the gateway has heard."""
         return [asking.read(WorkerView, one) for one in self._ask(Ask("GET", "/workers"))]
+
+    def pools(self) -> list[PoolView]:
+        """List the pools of workers that elastic programs keep."""
+        return [asking.read(PoolView, one) for one in self._ask(Ask("GET", "/pools"))]
 
     def parked(self, *, limit: int = 100) -> list[ParkedView]:
         """List messages that nobody could handle."""

@@ -14,7 +14,7 @@ import uvicorn
 from warrener.broker import Message, Subscription
 from warrener.errors import BrokerUnavailable, InvalidMessage
 from warrener.ids import new_token
-from warrener.messages import Events, Heartbeat, RollCall, decode, encode
+from warrener.messages import Elastic, Events, Heartbeat, RollCall, decode, encode
 from warrener.topology import CONTROL, control, events
 
 from .app import make_app
@@ -79,7 +79,9 @@ async def _hear(desk: Desk) -> None:
     """Keep the roll by the workers' heartbeats, until cancelled."""
     while True:
         try:
-            subscription = await desk.broker.subscribe([control(desk.name, "heartbeat", "member")], prefetch=_PREFETCH)
+            subscription = await desk.broker.subscribe(
+                [control(desk.name, "heartbeat", "member", "elastic")], prefetch=_PREFETCH
+            )
             try:
                 await desk.broker.publish(_roll_call(desk))
                 await _hear_from(desk, subscription)
@@ -104,6 +106,11 @@ async def _hear_from(desk: Desk, subscription: Subscription) -> None:
                     desk.roll.hear(decode(delivery.kind, delivery.body, Heartbeat), desk.clock.now())
                 except InvalidMessage as error:
                     log.debug("a heartbeat that cannot be read", reason=str(error))
+            elif delivery.kind == Elastic.KIND:
+                try:
+                    desk.pools.hear(decode(delivery.kind, delivery.body, Elastic), desk.clock.now())
+                except InvalidMessage as error:
+                    log.debug("what elastic says cannot be read", reason=str(error))
         await subscription.settle(deliveries)
 
 

@@ -13,7 +13,7 @@ from warrener.errors import Unavailable
 from warrener.ids import new_token
 from warrener.messages import Json, RollCall, encode
 from warrener.topology import CONTROL
-from warrener.views import Health, WorkerView
+from warrener.views import Health, PoolView, WorkerView
 from warrener.workflow_schema import json_schema
 from warrener_services.gateway.desk import Desk
 
@@ -28,6 +28,12 @@ _PATIENCE_S = 3.0
 async def workers(desk: TheDesk) -> Sequence[WorkerView]:
     """A worker is `silent` when it was not heard for 35 s, and `gone` when it said so."""
     return desk.roll.call(desk.clock.now())
+
+
+@router.get("/pools", summary="List the pools of workers that start and stop by rules")
+async def pools(desk: TheDesk) -> Sequence[PoolView]:
+    """What `warrener serve elastic` says of its pools; `silent` after 15 s without a word."""
+    return desk.pools.list(desk.clock.now())
 
 
 @router.get("/health", summary="Tell whether submissions are taken", responses={503: {"model": Health}})
