@@ -14,6 +14,7 @@ from warrener.brokers import open_broker
 from warrener.dividing import Bounds
 from warrener.errors import InvalidSettings
 from warrener.problems import meant
+from warrener.runtime.health import OFF
 from warrener.settings import Settings
 from warrener.worker import Worker
 from warrener.worker.several import Several
@@ -73,8 +74,9 @@ def make_worker(kinds: str, app: Sequence[str], settle: timedelta, settings: Set
             async with asyncio.TaskGroup() as workers:
                 dividing = workers.create_task(several.run(broker))
                 async with asyncio.TaskGroup() as kinds_of_work:
-                    for lane, serve in runs.items():
-                        kinds_of_work.create_task(_run(serve, _named(settings, lane), broker, several), name=lane)
+                    for number, (lane, serve) in enumerate(runs.items()):
+                        own = _named(settings, lane, first=number == 0)
+                        kinds_of_work.create_task(_run(serve, own, broker, several), name=lane)
                 dividing.cancel()  # all have ended, because they were drained
         finally:
             await broker.close()
@@ -93,10 +95,12 @@ def _run_of(lane: str, apps: Sequence[Worker]) -> Run:
     return next(app.serve for app in apps if lane == f"call.{app.app}")
 
 
-def _named(settings: Settings, lane: str) -> Settings:
-    """Give each kind a worker's name of its own."""
-    if not settings.worker:
-        return settings
-    kind = lane.replace(".", "-")
-    name = f"{kind}-{settings.worker}"[:64].strip("-")
-    return settings.model_copy(update={"worker": name})
+def _named(settings: Settings, lane: str, *, first: bool) -> Settings:
+    """Give each kind a worker's name of its own; an address for the health of the program is the first one's."""
+    changed: dict[str, object] = {}
+    if settings.worker:
+        kind = lane.replace(".", "-")
+        changed["worker"] = f"{kind}-{settings.worker}"[:64].strip("-")
+    if settings.health and not first:
+        changed["health"] = OFF
+    return settings.model_copy(update=changed)

@@ -11,6 +11,7 @@ from warrener.clock import SystemClock
 from warrener.errors import InvalidSettings
 from warrener.ids import new_token
 from warrener.runtime.serve import serve_program
+from warrener.runtime.watched import watched
 from warrener.settings import Settings
 
 from .drivers import open_driver
@@ -31,7 +32,8 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
         service = ElasticService(
             rules, drivers, broker=link, clock=SystemClock(), settings=settings, who=who, rng=rng
         )  # fmt: skip
-        await service.run()
+        async with watched(settings, "elastic", f"elastic-{settings.worker or settings.host}", broker=link):
+            await service.run()
     finally:
         if link is not broker:
             await link.close()

@@ -148,7 +148,7 @@ def _down(rule: Rule, wish: tuple[int, str], running: int, past: Past, now_s: fl
     busy = sum(one.busy for one in past.moments) / len(past.moments)
     needed = max(needed, math.ceil(busy / FILLED / rule.slots))
     if needed >= running:
-        return running, f"{why}; in the last {_s(rule.down_after_s)} it needed {_workers(needed)}"
+        return running, f"{why}; in the last {_s(rule.down_after_s)} it needed all {_workers(running)}"
     return max(needed, wished), why
 
 
@@ -158,13 +158,17 @@ def _sentence(rule: Rule, seen: Seen, work: int, slots: int) -> str:
     each = f"{_s(seen.mean_s)} each" if seen.mean_s else "nobody knows how long"
     other = f" without the {seen.others} of others" if seen.others else ""
     return (
-        f"{seen.queued} queued and {seen.in_flight} in flight, {each}: {slots} slots{other} drain it within"
-        f" {_s(rule.drain_within_s)}"
+        f"{seen.queued} queued and {seen.in_flight} in flight, {each}: {slots} slot{_s_of(slots)}{other}"
+        f" drain{'s' if slots == 1 else ''} it within {_s(rule.drain_within_s)}"
     )
 
 
 def _workers(number: int) -> str:
-    return f"{number} worker{'' if number == 1 else 's'}"
+    return f"{number} worker{_s_of(number)}"
+
+
+def _s_of(number: int) -> str:
+    return "" if number == 1 else "s"
 
 
 def _s(seconds: float) -> str:

@@ -9,11 +9,13 @@ from random import Random
 
 import structlog
 
+from warrener.alerts import Alert, AlertKind
 from warrener.broker import Broker, Delivery, Message, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, InvalidMessage
 from warrener.ids import new_token
 from warrener.messages import Demand, Elastic, Heartbeat, RollCall, decode, encode
+from warrener.runtime.alerting import send_alert
 from warrener.settings import Settings
 from warrener.topology import CONTROL, control
 
@@ -78,13 +80,16 @@ class ElasticService:
                 pass
 
     async def _say(self, keeper: _Keeper) -> None:
-        """Say what is done about a pool, through the queue that only one program has."""
+        """Say what is done about a pool, through the queue that only one program has; and alert admins to trouble."""
         if not keeper.turn.open.is_set():
             return
         word = keeper.word(self._who)
         try:
             async with asyncio.timeout(_TALK_S):
                 await self._broker.publish(_hint("elastic", word.KIND, encode(word), self._rng))
+                if keeper.turn.ours and (alert := keeper.alert()) is not None:
+                    await send_alert(self._broker, alert, self._clock.now(), self._rng)
+                    keeper.alerted()
         except (BrokerUnavailable, TimeoutError) as error:
             log.debug("could not say what is done", pool=keeper.name, reason=str(error))
 
@@ -140,6 +145,7 @@ class _Keeper:
         self._action = ""
         self._action_at: datetime | None = None
         self._trouble = ""
+        self._told_trouble = False
         self._rests_until_s = float("-inf")
 
     async def look(self, now_s: float) -> None:
@@ -173,6 +179,19 @@ class _Keeper:
         elif self._trouble and not trouble:
             log.info("the pool can be kept again", pool=self.name)
         self._trouble = trouble
+
+    def alert(self) -> Alert | None:
+        """Return what admins should hear now, and have not."""
+        if bool(self._trouble) == self._told_trouble:
+            return None
+        text = self._trouble or f"the workers of the pool {self.name} can be started and stopped again"
+        return Alert(
+            AlertKind.WORKERS_TROUBLE, f"{self.name} on {self._host}", text, site=self._site, look="warrener elastic",
+            over=not self._trouble,
+        )  # fmt: skip
+
+    def alerted(self) -> None:
+        self._told_trouble = bool(self._trouble)
 
     def word(self, who: str) -> Elastic:
         """Say how it is."""
