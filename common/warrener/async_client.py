@@ -29,6 +29,7 @@ from warrener.views import (
     MemberView,
     ParkedDetail,
     ParkedView,
+    PoolView,
     RunAsked,
     RunDetail,
     RunPage,
@@ -212,6 +213,10 @@ class AsyncClient:
     async def undrain(self, name: str, *, host: bool = False) -> DrainView:
         """Let a drained worker or host work again; raises NotFound."""
         return asking.read(DrainView, await self._ask(asking.undrain(name, host=host)))
+
+    async def pools(self) -> list[PoolView]:
+        """List the pools of workers that elastic programs keep."""
+        return [asking.read(PoolView, one) for one in await self._ask(Ask("GET", "/pools"))]
 
     async def parked(self, *, limit: int = 100) -> list[ParkedView]:
         """List messages that nobody could handle."""

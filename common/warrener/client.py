@@ -35,6 +35,7 @@ from warrener.views import (
     MemberView,
     ParkedDetail,
     ParkedView,
+    PoolView,
     RunAsked,
     RunDetail,
     RunPage,
@@ -229,6 +230,10 @@ class Client:
     def undrain(self, name: str, *, host: bool = False) -> DrainView:
         """Let a drained worker or host work again; raises NotFound."""
         return asking.read(DrainView, self._ask(asking.undrain(name, host=host)))
+
+    def pools(self) -> list[PoolView]:
+        """List the pools of workers that elastic programs keep."""
+        return [asking.read(PoolView, one) for one in self._ask(Ask("GET", "/pools"))]
 
     def parked(self, *, limit: int = 100) -> list[ParkedView]:
         """List messages that nobody could handle."""

@@ -389,6 +389,16 @@ class LaneDemand(Part):
 
     in_flight: int = Field(ge=0, le=_LARGEST)
     ready: int = Field(ge=0, le=_LARGEST)
+    queued: int = Field(default=0, ge=0, le=_LARGEST)
+    """The slots that the ready tasks need together; of a very long line the first few thousand."""
+    sites: dict[NameText, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
+    """By site: how many of the slots in `queued` can be nowhere else."""
+    heaviest: int = Field(default=1, ge=1, le=_LARGEST)
+    """The most slots that one of its tasks takes, in flight or ready."""
+    oldest_s: float = Field(default=0.0, ge=0)
+    """How long the ready task has waited that has waited longest."""
+    mean_s: float = Field(default=0.0, ge=0)
+    """How long its tasks run, on average of late; 0 when nobody knows."""
 
     @property
     def total(self) -> int:
@@ -396,7 +406,11 @@ class LaneDemand(Part):
 
 
 class Demand(Body):
-    """A scheduler tells the others what it wants of each lane, so that they share its slots. A hint, soon repeated."""
+    """A scheduler tells what it wants of each lane. A hint, soon repeated.
+
+    Schedulers share the slots of a lane by it, workers of several kinds divide their slots, and `elastic` starts and
+    stops workers.
+    """
 
     KIND = "demand/1"
     kind: Literal["demand/1"] = "demand/1"
@@ -405,6 +419,38 @@ class Demand(Body):
     """By lane; a lane that is missing has none."""
     used: dict[WorkerText, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
     """By worker: the slots that its tasks take or are meant for."""
+    slots: dict[str, Annotated[int, Field(ge=0, le=_LARGEST)]] = {}
+    """By lane: the slots of the workers that it hears."""
+
+
+class Elastic(Body):
+    """What an `elastic` program does about one pool, and why. Said about once a second; also how it knows that it acts.
+
+    Several programs may have a rule for the same pool: `acting` is only the one that holds its turn.
+    """
+
+    KIND = "elastic/1"
+    kind: Literal["elastic/1"] = "elastic/1"
+    who: str
+    host: str
+    pool: NameText
+    turn: str
+    """What no two programs may act for at once: the pool, with the host where it is one of processes."""
+    acting: bool = False
+    lanes: list[str] = []
+    site: str = ""
+    minimum: int = Field(ge=0)
+    maximum: int = Field(ge=0)
+    wanted: int = Field(ge=0)
+    running: int = Field(ge=0)
+    leaving: int = Field(default=0, ge=0)
+    """Workers that take nothing more and end with what they run."""
+    why: str = ""
+    action: str = ""
+    """What was done last."""
+    action_at: AwareDatetime | None = None
+    trouble: str = ""
+    """Why workers cannot be counted, started or stopped; empty when they can."""
 
 
 class MemberSeen(Part):
@@ -481,8 +527,8 @@ class AlertNote(Body):
 _ALERT_FIELDS = ("subject", "text", "severity", "site", "owner", "cause", "look", "excerpt", "over")
 
 _ALL: tuple[type[Body], ...] = (
-    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Demand, Members,
-    Events, AlertNote,
+    Submit, Accepted, CancelRuns, Orders, Answers, RollCall, Claims, Reports, Logs, Heartbeat, Wake, Demand, Elastic,
+    Members, Events, AlertNote,
 )  # fmt: skip
 KINDS: dict[str, type[Body]] = {body.KIND: body for body in _ALL}
 """Every kind this version reads."""

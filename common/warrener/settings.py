@@ -144,6 +144,8 @@ class Settings(BaseSettings):
     """How long an order may lie unclaimed before it is released anew."""
     shard_lease: PositiveDuration = timedelta(seconds=6)
     """How long a silent scheduler keeps its shards. Longer: outlives longer pauses; its runs wait as long."""
+    elastic: Path | None = None
+    """The file of rules by which `warrener serve elastic` starts and stops workers."""
     keep_runs: PositiveDuration | None = None
     """How long finished runs stay in the store, with their keys; unset: for ever. Longer: a larger database."""
     old_runs: Literal["archive", "purge"] = "archive"

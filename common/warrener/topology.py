@@ -4,8 +4,8 @@ warrener.orders   direct  <kind> | call.<app> | worker.<worker>   → orders.<th
 warrener.reports  direct  <shard> | submissions | answers.<worker> → reports.<shard>, submissions, answers.<worker>
                           | alerts                                → alerts
 warrener.events   topic   runs | tasks                            → whoever binds
-warrener.control  topic   heartbeat | rollcall | wake | demand |   → every scheduler, worker and gossip, each its own
-                          member
+warrener.control  topic   heartbeat | rollcall | wake | demand |   → every scheduler, worker, gossip, gateway and
+                          member | elastic                           elastic, each its own
 warrener.parked   fanout                                          → parked
 """
 

@@ -286,6 +286,26 @@ class DrainAsked(Asked):
     reason: str = Field(default="", max_length=500, description="Why.")
 
 
+class PoolView(View):
+    """A pool of workers that an elastic program keeps, as the gateway has heard of it."""
+
+    name: str
+    host: str
+    lanes: list[str] = []
+    site: str = ""
+    minimum: int
+    maximum: int
+    wanted: int
+    running: int
+    leaving: int = 0
+    why: str = ""
+    action: str = ""
+    action_at: AwareDatetime | None = None
+    trouble: str = ""
+    silent: bool = False
+    heard_at: AwareDatetime
+
+
 class ParkedView(View):
     """A message that nobody could handle."""
 

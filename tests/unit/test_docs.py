@@ -16,6 +16,7 @@ from warrener.reading import read_workflow
 from warrener.settings import Settings
 from warrener.states import State
 from warrener.workflow_schema import json_schema
+from warrener_services.elastic.rules import read_rules
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -34,14 +35,18 @@ def _examples(language: str) -> list[ParameterSet]:
 
 
 @pytest.mark.parametrize("text", _examples("yaml"))
-def test_every_workflow_of_the_documentation_is_accepted(text: str) -> None:
+def test_every_workflow_of_the_documentation_is_accepted(text: str, tmp_path: Path) -> None:
+    if text.startswith("pools:"):
+        (tmp_path / "elastic.yaml").write_text(text)
+        assert read_rules(tmp_path / "elastic.yaml").pools
+        return
     assert text.startswith("workflow:"), "an example is a whole workflow"
     assert read_workflow(text).task_names
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_file_is_accepted(path: Path) -> None:
-    assert read_workflow(path).task_names
+    assert read_rules(path).pools if path.name == "elastic.yaml" else read_workflow(path).task_names
 
 
 @pytest.mark.parametrize("text", _examples("python"))

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from desk import Desk, Hand, call
+from desk import Desk, Hand, call, job
 from warrener.errors import Fenced
 from warrener.ids import shard_of
-from warrener.messages import CancelRuns, Demand, LaneDemand, RunRequest, Wake
+from warrener.messages import CancelRuns, Demand, Kind, LaneDemand, RunRequest, Wake
 from warrener.states import State
 from warrener_services.scheduler.peers import SILENT
 
@@ -104,8 +104,6 @@ def test_without_others_a_lane_is_ours_alone(desk: Desk) -> None:
     desk.hire(Hand("call-a", slots=10))
     desk.submit({f"t{n}": call() for n in range(30)})
     assert len(desk.orders) == 10
-    desk.wait(seconds=2)
-    assert told(desk) == []
 
 
 def test_slots_are_shared_by_demand(desk: Desk) -> None:
@@ -163,7 +161,8 @@ def test_demand_is_told_again_and_again(desk: Desk) -> None:
     desk.submit({f"t{n}": call() for n in range(5)})
     desk.hints.clear()
     desk.wait(seconds=1)
-    assert told(desk) == [Demand(scheduler="here", lanes={LANE: LaneDemand(in_flight=2, ready=3)})]
+    said = LaneDemand(in_flight=2, ready=3, queued=3, oldest_s=1)
+    assert told(desk) == [Demand(scheduler="here", lanes={LANE: said}, slots={LANE: 2})]
     desk.wait(seconds=1)
     assert len(told(desk)) == 2
 
@@ -172,6 +171,7 @@ def test_a_turn_is_told_at_once_where_slots_are_short(desk: Desk) -> None:
     desk.hire(Hand("call-a", slots=4))
     hear(desk, demand(100))
     desk.engine.book.peers.told({}, desk.now)
+    desk.hints.clear()
     desk.wait(milliseconds=250)
     desk.submit({"a": call()})
     assert [one.lanes[LANE].total for one in told(desk)] == [1]
@@ -184,6 +184,7 @@ def test_a_turn_is_not_told_at_once_where_there_is_room(desk: Desk) -> None:
     desk.hire(Hand("call-a", slots=4))
     hear(desk, demand(1))
     desk.engine.book.peers.told({}, desk.now)
+    desk.hints.clear()
     desk.wait(milliseconds=250)
     desk.submit({"a": call()})
     assert told(desk) == []
@@ -197,3 +198,55 @@ def test_who_wants_nothing_says_so_once(desk: Desk) -> None:
     for _ in range(5):
         desk.wait(seconds=1)
     assert [bool(one.lanes) for one in told(desk)][-2:] == [True, False]
+
+
+# ── telling, alone ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def alone(desk: Desk) -> Desk:
+    desk.engine.book.peers.others = set()
+    return desk
+
+
+def test_one_alone_tells_a_change_once_a_second(alone: Desk) -> None:
+    alone.hire(Hand("call-a", slots=2))
+    alone.hints.clear()
+    alone.submit({f"t{n}": call() for n in range(5)})
+    alone.wait(milliseconds=900)
+    assert told(alone) == []
+    alone.wait(milliseconds=200)
+    assert [(one.lanes[LANE].in_flight, one.lanes[LANE].queued) for one in told(alone)] == [(2, 3)]
+
+
+def test_one_alone_repeats_what_has_not_changed_every_five_seconds(alone: Desk) -> None:
+    alone.hire(Hand("call-a", slots=2))
+    alone.hints.clear()
+    for _ in range(49):
+        alone.wait(milliseconds=100)
+    assert told(alone) == []
+    alone.wait(milliseconds=100)
+    assert told(alone) == [Demand(scheduler="here", slots={LANE: 2})]
+
+
+def test_demand_says_what_is_heaviest_oldest_and_how_long_tasks_run(alone: Desk) -> None:
+    alone.hire(Hand("call-a", slots=4))
+    alone.submit({"first": call()})
+    alone.deliver(alone.hands["call-a"].report(alone.take_order("first"), seconds=3.0))
+    alone.submit({"heavy": {**call(), "weight": 4}})
+    alone.hints.clear()
+    alone.submit({f"t{n}": {**call(), "weight": 2} for n in range(3)})
+    alone.wait(seconds=7)
+    said = told(alone)[-1].lanes[LANE]
+    assert (said.in_flight, said.ready, said.queued, said.heaviest) == (4, 3, 6, 4)
+    assert (said.oldest_s, said.mean_s) == (7.0, 3.0)
+
+
+def test_demand_says_where_a_run_is_bound_to(alone: Desk) -> None:
+    worker = Hand("job-a", Kind.JOB, slots=1, site="east")
+    alone.hire(worker)
+    alone.submit({"a": job(), "b": job(), "c": job()})
+    alone.grant(worker, alone.take_order())
+    alone.hints.clear()
+    alone.wait(seconds=2)
+    assert told(alone)[-1].lanes["job"].sites == {"east": 2}

@@ -8,6 +8,8 @@ direct.py        the reports of direct calls, in batches
 spooled.py       the reports of claimed attempts, kept in a spool until their receipt
 printed.py       what attempts print
 service.py       all of these together: one worker
+several.py       workers of several kinds that share one budget of slots
+leaving.py       the signal that drains a worker
 functions.py     the functions of a user's own worker
 """
 

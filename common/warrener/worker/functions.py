@@ -22,7 +22,7 @@ from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from warrener.broker import Broker
 from warrener.errors import Cause, InvalidSettings, TaskFailed
@@ -32,6 +32,9 @@ from warrener.performer import Assignment
 from warrener.settings import Settings
 from warrener.worker.own_context import in_own_context
 from warrener.worker.threads import in_thread
+
+if TYPE_CHECKING:
+    from warrener.worker.several import Several
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -116,14 +119,14 @@ class Worker:
 
         sys.exit(serve_program(self.serve, name=f"worker {self.app}"))
 
-    async def serve(self, settings: Settings, broker: Broker | None = None) -> None:
-        """Serve until cancelled, on this broker or that of the settings."""
+    async def serve(self, settings: Settings, broker: Broker | None = None, several: Several | None = None) -> None:
+        """Serve until cancelled, on this broker or that of the settings; one of `several` shares their slots."""
         from warrener.worker.program import run_worker
         from warrener.worker.threads import CallThreads
 
         threads = CallThreads(settings.slots)
         try:
-            await run_worker(settings, broker, CallPerformer(self, threads), apps=(self.app,))
+            await run_worker(settings, broker, CallPerformer(self, threads), apps=(self.app,), several=several)
         finally:
             threads.shutdown()
 

@@ -45,6 +45,7 @@ class Leases:
         performer: Performer,
         *,
         lease_s: float,
+        slots: Callable[[], int],
         free: Callable[[], int],
         load: Callable[[], float],
         restraint: Callable[[], tuple[int, int | None]],
@@ -59,6 +60,7 @@ class Leases:
         self._clock = clock
         self._performer = performer
         self._lease_s = lease_s
+        self._slots = slots
         self._free = free
         self._load = load
         self._restraint = restraint
@@ -158,7 +160,7 @@ class Leases:
         withheld, limit = self._restraint()
         body = Heartbeat(
             worker=who.name, boot=who.boot, seq=self._seq, task_kind=who.kind, apps=list(who.apps),
-            site=who.site.name, host=who.host, member=self._member(), slots=who.slots,
+            site=who.site.name, host=who.host, member=self._member(), slots=self._slots(),
             free=max(0, self._free()), load=max(0.0, self._load()), withheld=withheld, limit=limit,
             state=self.state, attempts=attempts, ended=ended,
             digest=self.digest, attributes=self._attributes if describing else None,

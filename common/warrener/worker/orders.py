@@ -111,8 +111,8 @@ class Intake:
 
     def _prefetch(self) -> int:
         if self._who.kind is Kind.CALL:
-            return min(self._slots.count + 32, 500)
-        return min(self._slots.count, 100)
+            return min(self._slots.most + 32, 500)
+        return min(self._slots.most, 100)
 
     async def _take_from(self, subscription: Subscription, performing: Performing) -> None:
         while True:

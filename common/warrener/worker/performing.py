@@ -345,6 +345,10 @@ class Performing:
         """Stop an attempt whose lease is nearly over."""
         work.stop("not yours")
 
+    async def idle(self) -> None:
+        """Wait until nothing runs; whoever asks has seen to it that nothing more comes in."""
+        await self._wait()
+
     async def close(self, grace_s: float) -> None:
         """Begin nothing more, let what runs end within the grace, then end it; jobs are left to their runners at once.
 

@@ -25,9 +25,11 @@ from warrener.site import Site
 from warrener.worker.attributes import attributes_of_host
 from warrener.worker.beacon import Beacon
 from warrener.worker.host import look_at_host
+from warrener.worker.leaving import drained_by_signal
 from warrener.worker.load import Thresholds
 from warrener.worker.one_life import one_life
 from warrener.worker.service import WorkerService
+from warrener.worker.several import Several
 
 LAST_WORDS_S = 4.0
 """What is left of the stop's time for reports, after the work's own grace."""
@@ -47,17 +49,27 @@ def site_of(settings: Settings) -> Site:
 
 
 async def run_worker(
-    settings: Settings, broker: Broker | None, performer: Performer, *, apps: Sequence[str] = ()
+    settings: Settings,
+    broker: Broker | None,
+    performer: Performer,
+    *,
+    apps: Sequence[str] = (),
+    several: Several | None = None,
 ) -> None:
-    """Run a worker until cancelled, on the broker given or on that of the settings."""
+    """Run a worker until cancelled, on the broker given or on that of the settings.
+
+    One of `several` lives on their common budget instead of the settings' slots.
+    """
     name = worker_name(settings, performer.kind, apps)
     verifier = read_verifier(settings.keys_folder)
     gossip = open_gossip(settings.gossip)
+    lane = f"call.{apps[0]}" if apps else str(performer.kind)
+    slots, most_slots = several.slots(lane) if several else (settings.slots, settings.slots)
     connection = broker or open_broker(settings.broker, name=name)
     try:
         service = WorkerService(
-            performer, name=name, kind=performer.kind, apps=apps, site=site_of(settings), slots=settings.slots,
-            broker=connection,
+            performer, name=name, kind=performer.kind, apps=apps, site=site_of(settings), slots=slots,
+            most_slots=most_slots, broker=connection,
             verifier=verifier, clock=SystemClock(), rng=SystemRandom(), host=settings.host,
             member=await _member(gossip), lease_s=settings.lease.total_seconds(),
             grace_s=max(0.0, settings.stop_timeout.total_seconds() - LAST_WORDS_S), load=host_load,
@@ -75,7 +87,10 @@ async def run_worker(
                 watched(settings, what, name, broker=connection, gossip=gossip),
                 one_life(site_of(settings).spool(name), name),
             ):
-                await service.run()
+                if several is not None:
+                    several.join(lane, service)
+                with drained_by_signal(service.drain):
+                    await service.run()
         finally:
             beacon.cancel()
             await asyncio.wait([beacon])

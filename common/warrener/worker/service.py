@@ -47,7 +47,8 @@ class WorkerService:
 
     `apps` are the apps of a worker of calls. `grace_s` is how long what runs may go on after a stop; reporting takes
     up to three seconds more. `load` tells the load of the host per core, as people know it. `look_at_host` tells what
-    slots are withheld by, from the `thresholds` on; without these, none are.
+    slots are withheld by, from the `thresholds` on; without these, none are. `most_slots`: what `slots` may
+    grow to.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class WorkerService:
         kind: Kind,
         site: Site,
         slots: int,
+        most_slots: int | None = None,
         broker: Broker,
         verifier: OrderVerifier,
         clock: Clock,
@@ -86,18 +88,19 @@ class WorkerService:
         self._spawned: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._post = Post(broker, rng)
-        self._slots = Slots(slots)
+        self.slots = self._slots = Slots(slots, most_slots)
         self._printer = Printer(who, self._post)
         kept = spool or FolderSpool(site.spool(who.name))
         self._lives = Lives(who, kept)
         self._restraint = Restraint(
             self._slots, kept, clock, thresholds=thresholds, host=look_at_host,
-            changed=self._restrained,
+            changed=self.resized,
         )  # fmt: skip
         self._spooled = SpooledReports(who, self._post, kept, performer, rng)
         self._asking = Asking(who, self._post, clock, self._spawn)
         self._leases = Leases(
-            who, self._post, clock, performer, lease_s=lease_s, free=lambda: self._slots.open, load=load,
+            who, self._post, clock, performer, lease_s=lease_s, slots=lambda: self._slots.offered,
+            free=lambda: self._slots.open, load=load,
             restraint=lambda: (self._restraint.by_load, self._restraint.limit),
             spooled=self._spooled.held, lives=self._lives, spawn=self._spawn,
             attributes=attributes or Attributes(), member=lambda: self.member,
@@ -116,13 +119,33 @@ class WorkerService:
         """Say how it is, as gossip tells it."""
         who, leases = self.who, self._leases
         return WorkerTag(
-            who.kind, leases.state, who.boot, max(0, self._slots.open), who.slots,
+            who.kind, leases.state, who.boot, max(0, self._slots.open), self._slots.count,
             site=who.site.name, load=self._load(), digest=leases.digest,
         )  # fmt: skip
 
     def stop(self) -> None:
         """Have `run` end as planned: the same as cancelling it."""
         self._stopping.set()
+
+    def drain(self) -> None:
+        """Take nothing more, and have `run` end as planned once nothing runs, however long that takes."""
+        if self._leases.state == "up":
+            self._leases.state = "draining"
+            self._spawn(self._drain())
+
+    async def _drain(self) -> None:
+        log.info("worker drains: it takes nothing more, and ends with what runs", worker=self.who.name)
+        self._leases.answer_roll_call()
+        await self._intake.stop()
+        await self._performing.idle()
+        await self._direct.drain()
+        await self._spooled.drain()
+        self.stop()
+
+    def resized(self) -> None:
+        """Hear that more or fewer slots may be filled: tell the schedulers, and start what fits now."""
+        self._leases.answer_roll_call()
+        self._performing.dispatch()
 
     async def run(self) -> None:
         """Work until stopped or cancelled; a second cancellation ends it at once, as a crash would."""
@@ -245,11 +268,6 @@ class WorkerService:
             self._leases.answer_roll_call()
             self._asking.again()
             self._spooled.again()
-
-    def _restrained(self) -> None:
-        """Hear that more or fewer slots may be filled: begin what waits for them, and tell the schedulers."""
-        self._performing.dispatch()
-        self._leases.answer_roll_call()
 
     def _settled(self, work: Work) -> None:
         self._performing.settled(work)

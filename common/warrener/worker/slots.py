@@ -12,14 +12,22 @@ from warrener.worker.work import Bundle, Waiting
 
 
 class Slots:
-    """How much of a worker's capacity is taken, and what waits for it."""
+    """How much of a worker's capacity is taken, and what waits for it.
 
-    def __init__(self, count: int) -> None:
+    `most`: what the count may grow to, where it changes (see `warrener.worker.several`).
+    """
+
+    def __init__(self, count: int, most: int | None = None) -> None:
         self.count = count
+        self.meant = count
+        """What the count will be once enough of what runs has ended; more comes only from outside."""
+        self.most = count if most is None else most
         self.free = count
         """Below zero when an earlier life, with more slots, left more than fits."""
         self.withheld = 0
         """Slots that are kept empty: begun work goes on, and nothing new takes them."""
+        self.freed: Callable[[], None] = lambda: None
+        """Called when slots become free."""
         self.room = asyncio.Event()
         """Set while another order could start at once."""
         self._waiting: dict[int, deque[Waiting]] = {priority: deque() for priority in range(MAX_PRIORITY, -1, -1)}
@@ -86,6 +94,23 @@ class Slots:
 
     def release(self, order: Order) -> None:
         self.free += self._need(order)
+        self.freed()
+        self.note_room()
+
+    @property
+    def offered(self) -> int:
+        """How many slots schedulers may reckon with: those that are about to go count no more."""
+        return min(self.count, self.meant)
+
+    def part(self) -> int:
+        """Part with the free slots that are not meant to stay; return how many."""
+        parted = max(0, min(self.count - self.meant, self.free))
+        self.grow(-parted)
+        return parted
+
+    def grow(self, number: int) -> None:
+        self.count += number
+        self.free += number
         self.note_room()
 
     def note_room(self) -> None:
@@ -96,7 +121,7 @@ class Slots:
 
     def _need(self, order: Order) -> int:
         # What weighs more than the whole worker takes the whole worker.
-        return min(max(order.weight, 1), self.count)
+        return min(max(order.weight, 1), self.most)
 
 
 def is_direct(item: Waiting) -> bool:

@@ -18,6 +18,7 @@ from . import (
     alerts,
     archive,
     draining,
+    elastic,
     finding,
     health,
     importing,
@@ -74,8 +75,8 @@ def _top(
 
 
 for _part in (
-    submitting, runs, logs, validating, importing, programs, workers, draining, finding, health, parked, alerts,
-    archive, doctor,
+    submitting, runs, logs, validating, importing, programs, workers, draining, finding, health, elastic, parked,
+    alerts, archive, doctor,
 ):  # fmt: skip
     _part.register(app)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from warrener.settings import Settings
 
 _PANEL = "Programs"
 
@@ -21,6 +24,8 @@ class Service(StrEnum):
     GOSSIP = "gossip"
     GATEWAY = "gateway"
     AGENT = "agent"
+    WORKER = "worker"
+    ELASTIC = "elastic"
 
 
 _UP = """\
@@ -37,6 +42,11 @@ _SERVE = """\
   export WARRENER_STORE=postgresql://user@host/warrener
   warrener serve scheduler
   WARRENER_SITE=cluster-a WARRENER_SLOTS=32 warrener serve job_submission
+  WARRENER_SLOTS=16 warrener serve worker --kinds env:1-4,stage,job:2
+  WARRENER_ELASTIC=elastic.yaml warrener serve elastic
+
+`worker` serves several kinds in one process, whose slots move to where the backlog is; `job:2-8` bounds what jobs have.
+`elastic` starts and stops workers by rules.
 
 Start as many of each as you like, in any order. SIGTERM or Ctrl-C stops one as planned; a second one at once.
 """
@@ -78,6 +88,17 @@ def up(
 
 def serve(
     service: Annotated[Service, typer.Argument(help="Which program to run.")],
+    *,
+    kinds: Annotated[
+        str | None, typer.Option(metavar="KINDS", help="Of `worker`: what it serves; default: env,stage,job.")
+    ] = None,
+    app: Annotated[
+        list[str] | None,
+        typer.Option("--app", metavar="MODULE[:WORKER]", help="Of `worker`: serve the functions of this module too."),
+    ] = None,
+    settle: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of `worker`: how far apart shifts of slots are; default: 3s.")
+    ] = None,
 ) -> None:
     """Run one program of a fleet, over RabbitMQ and a database."""
     from importlib import import_module
@@ -92,10 +113,31 @@ def serve(
             "WARRENER_BROKER is not set, and programs of a fleet meet at a broker: set it to"
             " amqp://user:password@host/vhost; `warrener up` runs everything in one process without one"
         )
+    name = f"warrener serve {service}"
+    if service is Service.WORKER:
+        raise typer.Exit(_serve_several(kinds, app or [], settle, settings, name))
+    if kinds is not None or app or settle is not None:
+        raise InvalidSettings(f"--kinds, --app and --settle are for `warrener serve worker`, not for {service}")
     program = import_module(f"warrener_services.{service}.__main__")
     if service is Service.AGENT:
         settings = program.prepared(settings)
-    raise typer.Exit(serve_program(program.run, name=f"warrener serve {service}", settings=settings))
+    raise typer.Exit(serve_program(program.run, name=name, settings=settings))
+
+
+def _serve_several(kinds: str | None, app: list[str], settle: str | None, settings: Settings, name: str) -> int:
+    from warrener.errors import InvalidSettings
+    from warrener.retries import read_duration
+    from warrener.runtime.serve import serve_program
+    from warrener.worker.several import SETTLE
+
+    from .kinds import DEFAULT, make_worker
+
+    try:
+        pause = SETTLE if settle is None else read_duration(settle)
+    except ValueError as error:
+        raise InvalidSettings(f"--settle: {error}") from error
+    run = make_worker(kinds or DEFAULT, app, pause, settings)
+    return serve_program(lambda _: run(), name=name, settings=settings)
 
 
 def keys(

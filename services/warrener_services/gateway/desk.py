@@ -21,6 +21,7 @@ from warrener.store import Store, Transaction
 from warrener.topology import CONTROL
 
 from .backlog import Backlog
+from .pools import Pools
 from .roll import Roll
 from .watching import Watch
 
@@ -40,6 +41,7 @@ class Desk:
     rng: Random
     name: str
     roll: Roll = field(default_factory=Roll)
+    pools: Pools = field(default_factory=Pools)
     watch: Watch = field(default_factory=Watch)
     backlog: Backlog = field(default_factory=lambda: Backlog(Settings.model_fields["backlog"].default))
     shards: int | None = None

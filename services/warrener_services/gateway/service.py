@@ -14,7 +14,7 @@ import uvicorn
 from warrener.broker import Message, Subscription
 from warrener.errors import BrokerUnavailable, InvalidMessage
 from warrener.ids import WorkerName, new_token
-from warrener.messages import Body, Events, Heartbeat, Members, RollCall, decode, encode
+from warrener.messages import Body, Elastic, Events, Heartbeat, Members, RollCall, decode, encode
 from warrener.topology import CONTROL, control, events
 
 from .app import make_app
@@ -79,7 +79,9 @@ async def _hear(desk: Desk) -> None:
     """Keep the roll by the workers' heartbeats, until cancelled."""
     while True:
         try:
-            subscription = await desk.broker.subscribe([control(desk.name, "heartbeat", "member")], prefetch=_PREFETCH)
+            subscription = await desk.broker.subscribe(
+                [control(desk.name, "heartbeat", "member", "elastic")], prefetch=_PREFETCH
+            )
             try:
                 await desk.broker.publish(_roll_call(desk))
                 await _hear_from(desk, subscription)
@@ -99,9 +101,9 @@ async def _hear_from(desk: Desk, subscription: Subscription) -> None:
     while True:
         deliveries = await subscription.take(_PREFETCH)
         for delivery in deliveries:
-            if delivery.kind in (Heartbeat.KIND, Members.KIND):
+            if delivery.kind in (Heartbeat.KIND, Members.KIND, Elastic.KIND):
                 try:
-                    _take(desk, decode(delivery.kind, delivery.body, Heartbeat, Members))
+                    _take(desk, decode(delivery.kind, delivery.body, Heartbeat, Members, Elastic))
                 except InvalidMessage as error:
                     log.debug("what cannot be read", kind=delivery.kind, reason=str(error))
         await subscription.settle(deliveries)
@@ -114,6 +116,8 @@ def _take(desk: Desk, body: Body) -> None:
         desk.roll.hear(body, desk.clock.now())
     elif isinstance(body, Members):
         desk.roll.hear_gossip(body, desk.clock.now())
+    elif isinstance(body, Elastic):
+        desk.pools.hear(body, desk.clock.now())
 
 
 async def _watch(desk: Desk) -> None:

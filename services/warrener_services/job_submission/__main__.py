@@ -10,17 +10,18 @@ from warrener.runtime.serve import serve_program
 from warrener.settings import Settings
 from warrener.targets.local import LocalTarget
 from warrener.worker.program import run_worker, site_of, worker_name
+from warrener.worker.several import Several
 
 from .performer import JobPerformer
 
 
-async def run(settings: Settings, broker: Broker | None = None) -> None:
-    """Run until cancelled."""
+async def run(settings: Settings, broker: Broker | None = None, several: Several | None = None) -> None:
+    """Run until cancelled; one of `several` kinds shares their slots."""
     site = site_of(settings)
     performer = JobPerformer(
         LocalTarget(site.attempts), settings.secrets_folder, site=site, worker=worker_name(settings, Kind.JOB)
     )
-    await run_worker(settings, broker, performer)
+    await run_worker(settings, broker, performer, several=several)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ class Lane:
     per_second: float = 0.0
     mean_s: float = 0.0
     completed: int = 0
+    finished: int = 0
+    typical_s: float = 0.0
+    """The mean run time of late, right also after the first few."""
     endings: Endings = field(default_factory=Endings)
 
     def learn(self, elapsed_s: float) -> None:
@@ -50,6 +53,8 @@ class Lane:
     def finish(self, seconds: float) -> None:
         self.completed += 1
         self.mean_s += (seconds - self.mean_s) * 0.05
+        self.finished += 1
+        self.typical_s += (seconds - self.typical_s) * max(0.05, 1 / self.finished)
 
 
 @dataclass(frozen=True, slots=True)

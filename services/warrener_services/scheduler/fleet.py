@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -139,6 +140,13 @@ class Fleet:
     def of_lane(self, lane: str, now: datetime) -> list[Worker]:
         """Return the workers that can take orders of a lane now."""
         return [worker for worker in self._able(now) if lane in worker.lanes]
+
+    def slots(self, now: datetime) -> Counter[str]:
+        """Return the slots of each lane's workers, as far as they can take orders now."""
+        found: Counter[str] = Counter()
+        for worker in self._able(now):
+            found.update(dict.fromkeys(worker.lanes, worker.slots))
+        return found
 
     def get(self, name: str) -> Worker | None:
         return self._workers.get(name)

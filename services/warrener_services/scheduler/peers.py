@@ -18,6 +18,10 @@ from warrener.messages import Demand, LaneDemand
 TELL_EVERY = timedelta(milliseconds=500)
 AT_ONCE = timedelta(milliseconds=200)
 """How soon after the last word a turn may be told."""
+ALONE_EVERY = timedelta(seconds=1)
+"""How soon after the last word another is told when no other scheduler listens, if anything changed."""
+AGAIN_EVERY = timedelta(seconds=5)
+"""How often a word is repeated that has not changed, or that says of nothing: silence means that nobody is there."""
 SILENT = timedelta(seconds=3)
 """How long a word counts."""
 
@@ -66,6 +70,10 @@ class Peers:
     def turned(self, lanes: Mapping[str, LaneDemand]) -> list[str]:
         """Return the lanes that had work when we last told, and have none now, or the other way round."""
         return sorted(lanes.keys() ^ self._told.keys())
+
+    def has_told(self, lanes: Mapping[str, LaneDemand]) -> bool:
+        """Tell whether this is what we last said."""
+        return self._told == lanes
 
     def since_told(self, now: datetime) -> timedelta:
         return _LONG_AGO if self._told_at is None else now - self._told_at

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from warrener.ids import TaskRef
 from warrener.ordering import Turn
@@ -41,6 +41,10 @@ class Window:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __iter__(self) -> Iterator[TaskRow]:
+        """Go through the rows that are here, in no order."""
+        return (entry[2] for entry in self._rows.values())
 
     def __contains__(self, ref: TaskRef) -> bool:
         return ref in self._rows

@@ -13,7 +13,7 @@ from warrener.errors import StoreUnavailable, Unavailable
 from warrener.ids import new_token
 from warrener.messages import Json, RollCall, encode
 from warrener.topology import CONTROL
-from warrener.views import Health, MemberView, WorkerView
+from warrener.views import Health, MemberView, PoolView, WorkerView
 from warrener.workflow_schema import json_schema
 from warrener_services.gateway.desk import Desk
 from warrener_services.gateway.standing import standing
@@ -40,6 +40,12 @@ async def workers(desk: TheDesk) -> Sequence[WorkerView]:
 async def members(desk: TheDesk) -> Sequence[MemberView]:
     """What gossip thinks of every host; those that failed stay for a day, those that left for an hour."""
     return desk.roll.members(desk.clock.now())
+
+
+@router.get("/pools", summary="List the pools of workers that start and stop by rules")
+async def pools(desk: TheDesk) -> Sequence[PoolView]:
+    """What `warrener serve elastic` says of its pools; `silent` after 15 s without a word."""
+    return desk.pools.list(desk.clock.now())
 
 
 @router.get("/health", summary="Tell whether submissions are taken", responses={503: {"model": Health}})

@@ -1,0 +1,31 @@
+"""The drivers, each beside no other."""
+
+from __future__ import annotations
+
+from warrener.settings import Settings
+from warrener_services.elastic.driver import Driver
+from warrener_services.elastic.rules import Pool
+
+from .command import CommandDriver
+from .compose import ComposeDriver
+from .processes import ProcessDriver, worker_argv
+
+
+def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
+    """Return the driver that a pool's rule names."""
+    folder = settings.state / "elastic" / name
+    patience_s = pool.patience.total_seconds()
+    if pool.compose is not None:
+        return ComposeDriver(name, pool.compose, patience_s=patience_s)
+    if pool.command is not None:
+        return CommandDriver(name, pool.command, folder)
+    assert pool.processes is not None
+    slots = pool.slots or settings.slots
+    surroundings = {"WARRENER_SLOTS": str(slots), "WARRENER_SITE": pool.site or settings.site}
+    return ProcessDriver(
+        name, pool.processes.argv or worker_argv(pool.serves), folder, host=settings.host,
+        environment={**surroundings, **pool.processes.environment}, patience_s=patience_s,
+    )  # fmt: skip
+
+
+__all__ = ["CommandDriver", "ComposeDriver", "ProcessDriver", "open_driver"]

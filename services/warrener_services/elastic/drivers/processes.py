@@ -1,0 +1,221 @@
+"""Workers as processes of this host.
+
+Each has a number, and three files in the pool's folder: a lock that it holds for as long as it lives, its process id
+with its start time, which it writes itself, and its log. So whatever happens to this program, and whenever, its next
+life knows who is there: a lock that is free is nobody's, and one that is held is somebody's, whose name no second
+process gets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from warrener.messages import Heartbeat
+from warrener.worker.leaving import SIGNAL as DRAIN
+from warrener_services.elastic.driver import Crew, DriverFailed
+
+PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"}
+_PATIENCE_AFTER_STOP_S = 60.0
+_MAX_LOG_BYTES = 8 * 1024 * 1024
+# Its own id and start time first, so that they are right whatever happens to whoever started it.
+_WRAPPED = 'printf "%s %s\\n" "$$" "$(cut -d " " -f 22 /proc/$$/stat)" > "$0.new" && mv "$0.new" "$0" && exec "$@"'
+_OWN = ("WARRENER_HEALTH", "WARRENER_HEALTH_FILE")
+"""Settings that no two programs of a host can share."""
+_LOCK = re.compile(r"(\d+)\.lock")
+
+log = structlog.get_logger(__name__)
+
+
+def worker_argv(lanes: Sequence[str]) -> tuple[str, ...]:
+    """Return the command of a worker of these kinds."""
+    serve = (sys.executable, "-m", "warrener_services.cli", "serve")
+    if len(lanes) == 1:
+        return (*serve, PROGRAMS[lanes[0]])
+    return (*serve, "worker", "--kinds", ",".join(lanes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A process by its id and the time when it started: another one with the same id started at another time."""
+
+    pid: int
+    started: str
+
+    @property
+    def lives(self) -> bool:
+        return _started(self.pid) == self.started
+
+
+class ProcessDriver:
+    """The processes of one pool. `environment` is added to that of this program."""
+
+    def __init__(
+        self,
+        pool: str,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        host: str,
+        environment: Mapping[str, str],
+        patience_s: float,
+    ) -> None:
+        self._pool, self._argv, self._folder, self._host = pool, list(argv), folder, host
+        self._environment, self._patience_s = environment, patience_s
+        self._children: set[int] = set()
+
+    @property
+    def exclusive_to(self) -> str:
+        return f"{self._pool}.{self._host}"
+
+    async def look(self) -> Crew:
+        self._reap()
+        try:
+            numbers = list(self._numbers())
+            leaving = [number for number in numbers if self._path(number, "leaving").exists()]
+        except OSError as error:
+            raise DriverFailed(f"the folder {self._folder} cannot be used: {error.strerror}") from error
+        self._hurry(leaving)
+        working = frozenset(self._name(number) for number in numbers if number not in leaving)
+        gone = frozenset(self._name(number) for number in leaving)
+        return Crew(working, gone, lambda beat: _member(beat, working | gone))
+
+    async def scale(self, count: int, load: Mapping[str, int]) -> None:
+        crew = await self.look()
+        try:
+            for _ in range(count - crew.count):
+                self._start(self._free_number())
+            numbers = {self._name(number): number for number in self._numbers()}
+            idlest = sorted(crew.working, key=lambda name: (load.get(name, 0), -numbers[name]))
+            for name in idlest[: max(0, crew.count - count)]:
+                self._drain(numbers[name])
+        except OSError as error:
+            raise DriverFailed(f"{self._argv[0]} cannot be started or stopped: {error.strerror or error}") from error
+
+    # ── one process ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, number: int) -> None:
+        lock = self._locked(number)
+        if lock is None:
+            return  # somebody was quicker
+        try:
+            for kind in ("pid", "leaving"):
+                self._path(number, kind).unlink(missing_ok=True)
+            self._turn_over(self._path(number, "log"))
+            wrapped = ["/bin/sh", "-c", _WRAPPED, str(self._path(number, "pid")), *self._argv]
+            inherited = {name: value for name, value in os.environ.items() if name not in _OWN}
+            environment = {**inherited, **self._environment, "WARRENER_WORKER": self._name(number)}
+            os.set_inheritable(lock, True)  # the child holds it from now on, whatever becomes of us
+            said = self._path(number, "log")
+            pid = os.posix_spawn(
+                wrapped[0], wrapped, environment, setsid=True,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, str(said), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+            )  # fmt: skip
+        finally:
+            os.close(lock)
+        self._children.add(pid)
+        log.info("started a worker", pool=self._pool, worker=self._name(number), pid=pid)
+
+    def _drain(self, number: int) -> None:
+        known = self._known(number)
+        if known is None or not known.lives:
+            return  # it has not begun yet, or has just ended: the next look knows
+        self._path(number, "leaving").touch(mode=0o600)
+        os.kill(known.pid, DRAIN)
+        log.info("drains a worker", pool=self._pool, worker=self._name(number), pid=known.pid)
+
+    def _hurry(self, leaving: Sequence[int]) -> None:
+        """Stop who drains for longer than there is patience, and end who does not stop."""
+        for number in leaving:
+            known = self._known(number)
+            with contextlib.suppress(OSError):
+                late_s = time.time() - self._path(number, "leaving").stat().st_mtime - self._patience_s
+                if known is not None and known.lives and late_s > 0:
+                    hard = late_s > _PATIENCE_AFTER_STOP_S
+                    log.warning("a worker drains for too long", pool=self._pool, worker=self._name(number), killed=hard)
+                    os.kill(known.pid, signal.SIGKILL if hard else signal.SIGTERM)
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            self._children.discard(pid)
+
+    # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _numbers(self) -> Iterator[int]:
+        """Yield the numbers of those that live."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in sorted(self._folder.iterdir()):
+            match = _LOCK.fullmatch(path.name)
+            if match is None:
+                continue
+            lock = self._locked(int(match[1]))
+            if lock is None:
+                yield int(match[1])
+            else:
+                os.close(lock)
+
+    def _free_number(self) -> int:
+        taken = set(self._numbers())
+        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+    def _locked(self, number: int) -> int | None:
+        """Return the open lock of a number, now ours; None if a process holds it."""
+        lock = os.open(self._path(number, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return lock
+
+    def _known(self, number: int) -> _Known | None:
+        try:
+            pid, started = self._path(number, "pid").read_text().split()
+            return _Known(int(pid), started)
+        except (OSError, ValueError):
+            return None
+
+    def _turn_over(self, path: Path) -> None:
+        """Keep one earlier log beside a new one when it has grown large."""
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > _MAX_LOG_BYTES:
+                path.replace(path.with_suffix(".log.1"))
+
+    def _path(self, number: int, kind: str) -> Path:
+        return self._folder / f"{number}.{kind}"
+
+    def _name(self, number: int) -> str:
+        return f"{self._pool}-{self._host[:24].strip('-')}-{number}"
+
+
+def _member(beat: Heartbeat, names: frozenset[str]) -> str | None:
+    """Return the process that a heartbeat comes from; one of several kinds puts the kind before its name."""
+    kinds = [beat.task_kind.value, *(f"call-{app}" for app in beat.apps)]
+    candidates = [beat.worker, *(beat.worker.removeprefix(f"{kind}-") for kind in kinds)]
+    return next((name for name in candidates if name in names), None)
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in the kernel's ticks; None when there is none (or only its remains)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]

@@ -1,0 +1,301 @@
+"""What starts and stops workers: real processes, a command, and compose as a program that says what compose says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from warrener.messages import Heartbeat
+from warrener_services.elastic.driver import Driver, DriverFailed
+from warrener_services.elastic.drivers.command import CommandDriver
+from warrener_services.elastic.drivers.compose import ComposeDriver
+from warrener_services.elastic.drivers.processes import ProcessDriver
+from warrener_services.elastic.rules import Command, Compose
+
+MEMBER = """
+import os, signal, sys, time
+open(os.environ["WARRENER_WORKER"] + ".env", "w").write(os.environ.get("COLOUR", ""))
+def end(*_):
+    sys.exit(0)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN if os.environ.get("STUBBORN") else end)
+signal.signal(signal.SIGTERM, end)
+open(os.environ["WARRENER_WORKER"] + ".up", "w").close()
+while True:
+    time.sleep(60)
+"""
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await true():
+            await asyncio.sleep(0.02)  # what is waited for happens in other processes
+
+
+async def counts(driver: Driver, working: int, leaving: int = 0) -> None:
+    async def reached() -> bool:
+        crew = await driver.look()
+        return (len(crew.working), len(crew.leaving)) == (working, leaving)
+
+    await until(reached)
+
+
+class Pool:
+    """Makes lives of the driver of one pool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"COLOUR": "blue"}
+        self.patience_s = 3600.0
+
+    def driver(self) -> ProcessDriver:
+        return ProcessDriver(
+            "pool", [sys.executable, "-c", MEMBER], self.folder / "pool", host="h", environment=self.environment,
+            patience_s=self.patience_s,
+        )  # fmt: skip
+
+    def pids(self) -> dict[int, int]:
+        return {int(path.stem): int(path.read_text().split()[0]) for path in (self.folder / "pool").glob("*.pid")}
+
+    async def all_up(self, *numbers: int) -> None:
+        async def up() -> bool:
+            return all((self.folder / f"pool-h-{number}.up").exists() for number in numbers)
+
+        await until(up)
+
+
+@pytest.fixture
+async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+    monkeypatch.chdir(tmp_path)
+    pool = Pool(tmp_path)
+    try:
+        yield pool
+    finally:
+        driver = pool.driver()
+
+        async def gone() -> bool:
+            crew = await driver.look()
+            for number, pid in pool.pids().items():
+                if f"pool-h-{number}" in crew.working | crew.leaving:
+                    os.kill(pid, signal.SIGKILL)
+            return not crew.working | crew.leaving
+
+        await until(gone)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+
+
+async def test_processes_come_and_go(pool: Pool) -> None:
+    driver = pool.driver()
+    assert (await driver.look()).count == 0
+    await driver.scale(3, {})
+    assert (await driver.look()).working == {"pool-h-1", "pool-h-2", "pool-h-3"}
+    await pool.all_up(1, 2, 3)
+    assert (pool.folder / "pool-h-2.env").read_text() == "blue"
+    await driver.scale(1, {"pool-h-1": 0, "pool-h-2": 5, "pool-h-3": 1})
+    await counts(driver, 1)
+    assert (await driver.look()).working == {"pool-h-2"}  # it had most to do
+    await driver.scale(2, {})
+    assert (await driver.look()).working == {"pool-h-1", "pool-h-2"}
+
+
+async def test_a_new_life_of_the_program_finds_them_and_doubles_none(pool: Pool) -> None:
+    await pool.driver().scale(3, {})
+    await pool.all_up(1, 2, 3)
+    pids = pool.pids()
+    later = pool.driver()
+    await later.scale(3, {})
+    assert (await later.look()).count == 3
+    assert pool.pids() == pids
+    await later.scale(0, {})
+    await counts(later, 0)
+
+
+async def test_a_process_that_is_killed_is_missed(pool: Pool) -> None:
+    driver = pool.driver()
+    await driver.scale(2, {})
+    await pool.all_up(1, 2)
+    os.kill(pool.pids()[1], signal.SIGKILL)
+    await counts(driver, 1)
+    await driver.scale(2, {})
+    await counts(driver, 2)
+
+
+async def test_an_id_that_another_process_has_by_now_is_not_signalled(pool: Pool) -> None:
+    driver = pool.driver()
+    await driver.scale(1, {})
+    await pool.all_up(1)
+    path = pool.folder / "pool" / "1.pid"
+    pid, started = path.read_text().split()
+    path.write_text(f"{pid} {int(started) - 1}\n")
+    await driver.scale(0, {})
+    crew = await driver.look()
+    assert (crew.count, len(crew.leaving)) == (1, 0)
+    path.write_text(f"{pid} {started}\n")
+    await driver.scale(0, {})
+    await counts(driver, 0)
+
+
+async def test_who_drains_counts_as_leaving_and_is_stopped_when_patience_ends(pool: Pool) -> None:
+    pool.environment["STUBBORN"] = "yes"
+    driver = pool.driver()
+    await driver.scale(1, {})
+    await pool.all_up(1)
+    await driver.scale(0, {})
+    await counts(driver, 0, leaving=1)
+    await driver.scale(1, {})  # another one, under another name
+    assert (await driver.look()).working == {"pool-h-2"}
+    await pool.all_up(2)
+    pool.patience_s = 0.0
+    await counts(pool.driver(), 1)
+
+
+async def test_a_program_that_cannot_be_started_is_named(pool: Pool) -> None:
+    (pool.folder / "pool").write_text("no folder")
+    with pytest.raises(DriverFailed, match="pool cannot be used"):
+        await pool.driver().look()
+    (pool.folder / "pool").unlink()
+
+
+def beat(worker: str, host: str = "x") -> Heartbeat:
+    return Heartbeat(worker=worker, boot="b", seq=1, task_kind="job", site="s", host=host, slots=1, free=1)
+
+
+async def test_a_heartbeat_of_one_of_several_kinds_is_known_by_its_process(pool: Pool) -> None:
+    driver = pool.driver()
+    await driver.scale(1, {})
+    crew = await driver.look()
+    assert [crew.member_of(beat(name)) for name in ("pool-h-1", "job-pool-h-1", "job-h")] == ["pool-h-1"] * 2 + [None]
+    await pool.all_up(1)
+
+
+# ── a command ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_command(tmp_path: Path) -> None:
+    async def go() -> None:
+        told = Command(argv=("sh", "-c", 'echo "$0 $1" >> said', "{pool}", "{count}"))
+        driver = CommandDriver("jobs", told, tmp_path / "state")
+        assert (await driver.look()).count == 0
+        await driver.scale(3, {})
+        assert (await CommandDriver("jobs", told, tmp_path / "state").look()).count == 3
+        assert (tmp_path / "said").read_text() == "jobs 3\n"
+
+    with contextlib.chdir(tmp_path):
+        asyncio.run(go())
+
+
+async def test_a_command_that_counts_is_believed(tmp_path: Path) -> None:
+    counting = CommandDriver("jobs", Command(argv=("true",), count=("echo", "7")), tmp_path)
+    assert (await counting.look()).count == 7
+    with pytest.raises(DriverFailed, match="and no number of workers"):
+        await CommandDriver("jobs", Command(argv=("true",), count=("echo", "many")), tmp_path).look()
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("no-such-program",), "`no-such-program` cannot be run: No such file or directory"),
+        (("sh", "-c", "echo no room >&2; exit 3"), "ended with 3: no room"),
+        (("sleep", "60"), "`sleep 60` did not end within 0.2 s and was ended"),
+    ],
+)
+async def test_a_command_that_fails_says_how(tmp_path: Path, argv: tuple[str, ...], says: str) -> None:
+    driver = CommandDriver("jobs", Command(argv=argv, timeout=timedelta(seconds=0.2)), tmp_path)
+    with pytest.raises(DriverFailed) as caught:
+        await driver.scale(1, {})
+    assert says in str(caught.value)
+    assert not (tmp_path / "count").exists()
+
+
+# ── compose ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DOCKER = """
+import json, pathlib, sys
+path = pathlib.Path(__file__).with_name("containers.json")
+known = json.loads(path.read_text()) if path.exists() else {}
+words = sys.argv[1:]
+with path.with_name("said").open("a") as said:
+    print(*words, file=said)
+match words:
+    case ["compose", "ps", "-q", "-a", "job"]:
+        print("\\n".join(known))
+    case ["compose", "up", "-d", "--no-recreate", "--scale", scale, "job"]:
+        for number in range(1, int(scale.partition("=")[2]) + 1):
+            if number not in [one[1] for one in known.values()]:
+                known[f"{number:x}" * 64] = [True, number]
+    case ["inspect", "--format", _, *ids]:
+        for one in ids:
+            print(one, str(known[one][0]).lower(), known[one][1])
+    case ["update", "--restart=no", _]:
+        pass
+    case ["kill", "--signal=USR1", _]:
+        pass
+    case ["stop", one]:
+        known[one][0] = False
+    case ["rm", one]:
+        assert not known[one][0]
+        del known[one]
+    case _:
+        sys.exit(f"unknown: {words}")
+path.write_text(json.dumps(known))
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Path:
+    (tmp_path / "docker.py").write_text(DOCKER)
+    return tmp_path
+
+
+def compose_driver(docker: Path, patience_s: float = 60) -> ComposeDriver:
+    run = (sys.executable, str(docker / "docker.py"))
+    told = Compose(service="job", folder=docker, compose=(*run, "compose"), docker=run)
+    return ComposeDriver("jobs", told, patience_s=patience_s)
+
+
+def end(docker: Path, *numbers: int) -> None:
+    path = docker / "containers.json"
+    known = {name: [one[0] and one[1] not in numbers, one[1]] for name, one in json.loads(path.read_text()).items()}
+    path.write_text(json.dumps(known))
+
+
+async def test_compose_grows_by_scale_and_shrinks_by_draining_the_highest(docker: Path) -> None:
+    driver = compose_driver(docker)
+    assert (await driver.look()).count == 0
+    await driver.scale(3, {})
+    crew = await driver.look()
+    assert crew.working == {"1" * 12, "2" * 12, "3" * 12}
+    assert crew.member_of(beat("job-a", host="2" * 12)) == "2" * 12
+    assert crew.member_of(beat("job-a", host="9" * 12)) is None
+    await driver.scale(2, {})
+    assert f"kill --signal=USR1 {'3' * 64}\n" in (docker / "said").read_text()
+    await counts(driver, 2, leaving=1)
+    end(docker, 3)
+    await counts(driver, 2)
+    assert f"rm {'3' * 64}\n" in (docker / "said").read_text()
+
+
+async def test_compose_keeps_who_drains_when_it_grows_again(docker: Path) -> None:
+    driver = compose_driver(docker)
+    await driver.scale(2, {})
+    await driver.scale(1, {})
+    await driver.scale(2, {})
+    await counts(driver, 2, leaving=1)
+    assert "--scale job=3" in (docker / "said").read_text()
+
+
+async def test_compose_stops_who_drains_for_too_long(docker: Path) -> None:
+    driver = compose_driver(docker, patience_s=0)
+    await driver.scale(2, {})
+    await driver.scale(1, {})
+    await counts(driver, 1)
