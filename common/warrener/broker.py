@@ -144,6 +144,13 @@ class Broker(Protocol):
         """Say why the broker cannot be used right now; empty when nothing is known against it."""
         ...
 
+    def renew(self, why: str) -> None:
+        """Drop the connections, and have new ones made, because they do not work although they look healthy.
+
+        What is not settled comes back; subscriptions go on on the new ones. Returns at once.
+        """
+        ...
+
     async def close(self) -> None:
         """Close all subscriptions and the connections. Closing twice does nothing."""
         ...

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
 
     Only for a network of containers, or behind a proxy with TLS.
     """
+    health: str = ""
+    """Where a program tells of its health: `unix:/path`, `http://host:port`, or `off`.
+
+    Default: the socket `<state>/health/<name>.sock`. It shows no secret, and needs no token.
+    """
     site: str = "local"
     """The name of the place whose file system this worker shares."""
     site_root: Path | None = None
@@ -206,6 +211,10 @@ class Settings(BaseSettings):
     @property
     def listen_url(self) -> str:
         return self.listen or f"unix:{self.state / 'gateway.sock'}"
+
+    @property
+    def health_folder(self) -> Path:
+        return self.state / "health"
 
     @property
     def gateway_url(self) -> str:

@@ -189,6 +189,10 @@ class SimBroker:
     def trouble(self) -> str:
         return "" if self._link is not None else "the simulated broker cannot be reached"
 
+    def renew(self, why: str) -> None:
+        self.drop()
+        self.heal(0.1)
+
     async def close(self) -> None:
         self._closed = True
         for subscription in list(self._subscriptions):

@@ -63,6 +63,9 @@ class MemoryBroker:
     def trouble(self) -> str:
         return "this connection to the in-process broker was closed" if self._closed else ""
 
+    def renew(self, why: str) -> None:
+        """Change nothing: within a process there is nothing that could look healthy and not work."""
+
     async def close(self) -> None:
         self._closed = True
         while self._subscriptions:

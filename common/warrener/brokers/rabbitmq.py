@@ -124,6 +124,10 @@ class RabbitMQ:
                 return str(link.unavailable())
         return self._alarm.trouble()
 
+    def renew(self, why: str) -> None:
+        self._publishing.drop(why)
+        self._consuming.drop(why)
+
     async def close(self) -> None:
         self._closed = True
         while self._subscriptions:

@@ -128,6 +128,13 @@ def _refuse(name: str, error: WarrenerError) -> int:
     return EXIT_REFUSED if isinstance(error, Refused) else EXIT_TRY_AGAIN
 
 
+def end_after(stop_timeout: timedelta, name: str) -> None:
+    """Give a program that ends by itself as long for it as after a signal."""
+    asyncio.get_running_loop().call_later(
+        stop_timeout.total_seconds(), _end_at_once, name, "it did not stop in time"
+    )  # fmt: skip
+
+
 def _end_at_once(name: str, why: str) -> None:
     log.error("ended at once", program=name, reason=why)
     sys.stderr.flush()

@@ -18,6 +18,7 @@ from warrener.gossips import open_gossip
 from warrener.ids import WorkerName
 from warrener.messages import Kind
 from warrener.performer import Performer
+from warrener.runtime.watched import watched
 from warrener.settings import Settings
 from warrener.signing import read_verifier
 from warrener.site import Site
@@ -59,8 +60,12 @@ async def run_worker(
             grace_s=max(0.0, settings.stop_timeout.total_seconds() - LAST_WORDS_S), load=host_load,
         )  # fmt: skip
         beacon = asyncio.create_task(Beacon(gossip, service.who, service.status).run())
+        what = f"worker of {' '.join(apps) or performer.kind}"
         try:
-            async with one_life(site_of(settings).spool(name), name):
+            async with (
+                watched(settings, what, name, broker=connection, gossip=gossip),
+                one_life(site_of(settings).spool(name), name),
+            ):
                 await service.run()
         finally:
             beacon.cancel()

@@ -14,7 +14,7 @@ import typer
 
 from warrener.errors import Refused, WarrenerError
 
-from . import archive, importing, logs, parked, programs, runs, submitting, validating
+from . import archive, health, importing, logs, parked, programs, runs, submitting, validating
 from .doctor import command as doctor
 
 _EPILOG = """\
@@ -59,7 +59,7 @@ def _top(
     pass
 
 
-for _part in (submitting, runs, logs, validating, importing, programs, parked, archive, doctor):
+for _part in (submitting, runs, logs, validating, importing, programs, health, parked, archive, doctor):
     _part.register(app)
 
 

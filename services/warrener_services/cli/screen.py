@@ -35,6 +35,8 @@ STYLES = {
     "up": "green",
     "draining": "yellow",
     "silent": "red",
+    "well": "green",
+    "unwell": "red",
     "gone": "dim",
 }
 SIGNS = {

@@ -13,9 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from warrener.async_client import AsyncClient
+from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.errors import InvalidSettings, Unavailable
+from warrener.runtime.health import OFF
 from warrener.runtime.serve import serve
+from warrener.runtime.watched import watched
 from warrener.settings import Settings
 from warrener.signing import make_keys
 from warrener.worker import Worker
@@ -84,12 +87,13 @@ def _alone(state: Path) -> Iterator[None]:
 
 async def _together(settings: Settings, apps: Sequence[Worker]) -> None:
     """Run the programs; when it is time, the workers stop first, so that their last reports are heard."""
-    async with _broker(), asyncio.TaskGroup() as services:
-        programs = [services.create_task(_run(name, settings), name=name) for name in _SERVICES]
+    quiet = settings.model_copy(update={"health": OFF})  # one process has one health
+    async with _broker() as broker, watched(settings, "up", "up", broker=broker), asyncio.TaskGroup() as services:
+        programs = [services.create_task(_run(name, quiet), name=name) for name in _SERVICES]
         services.create_task(_greet(settings, apps))
         async with asyncio.TaskGroup() as workers:
-            programs += [workers.create_task(_run(name, settings), name=name) for name in _WORKERS]
-            programs += [workers.create_task(app.serve(settings), name=app.app) for app in apps]
+            programs += [workers.create_task(_run(name, quiet), name=name) for name in _WORKERS]
+            programs += [workers.create_task(app.serve(quiet), name=app.app) for app in apps]
             try:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:
@@ -99,11 +103,11 @@ async def _together(settings: Settings, apps: Sequence[Worker]) -> None:
 
 
 @asynccontextmanager
-async def _broker() -> AsyncIterator[None]:
+async def _broker() -> AsyncIterator[Broker]:
     """Keep the in-process broker alive while programs come and go."""
     broker = open_broker(BROKER, name="up")
     try:
-        yield
+        yield broker
     finally:
         await broker.close()
 

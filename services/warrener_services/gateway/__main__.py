@@ -10,6 +10,7 @@ from warrener.brokers import open_broker
 from warrener.clock import SystemClock
 from warrener.ids import new_token
 from warrener.runtime.serve import serve_program
+from warrener.runtime.watched import watched
 from warrener.settings import Settings
 from warrener.stores import open_store
 
@@ -28,7 +29,10 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
         link = broker or open_broker(settings.broker, name=name)
         try:
             desk = Desk(store, link, SystemClock(), rng, name, backlog=Backlog(settings.backlog))
-            await serve(desk, sock, token=settings.token, shards=settings.shards, stop_timeout=settings.stop_timeout)
+            async with watched(settings, "gateway", f"gateway-{settings.host}", broker=link, store=store):
+                await serve(
+                    desk, sock, token=settings.token, shards=settings.shards, stop_timeout=settings.stop_timeout
+                )
         finally:
             if link is not broker:
                 await link.close()

@@ -10,6 +10,7 @@ from warrener.brokers import open_broker
 from warrener.gossips import open_gossip
 from warrener.ids import new_token
 from warrener.runtime.serve import serve_program
+from warrener.runtime.watched import watched
 from warrener.settings import Settings
 
 from .service import GossipService
@@ -23,7 +24,11 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
     try:
         link = broker or open_broker(settings.broker, name=who)
         try:
-            await GossipService(gossip=gossip, broker=link, who=who, rng=rng).run()
+            beside = watched(
+                settings, "gossip", f"gossip-{settings.host}", broker=link, gossip=gossip, lives_of_gossip=True
+            )  # fmt: skip
+            async with beside:
+                await GossipService(gossip=gossip, broker=link, who=who, rng=rng).run()
         finally:
             if link is not broker:
                 await link.close()
