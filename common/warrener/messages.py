@@ -305,6 +305,13 @@ class EndedLife(AttemptPart):
     token: Token
 
 
+class LostLane(Part):
+    """A lane whose queue was deleted some time ago: what was ordered through it before and not begun is gone."""
+
+    lane: str
+    ago_s: float = Field(ge=0)
+
+
 class Heartbeat(Body):
     """A worker is alive, and holds these attempts. To all schedulers; each answers for its own shards."""
 
@@ -327,6 +334,8 @@ class Heartbeat(Body):
     attempts: list[Held] = []
     ended: list[EndedLife] = []
     """Lives of this worker that are over. What they held and `attempts` does not list, nobody works on any more."""
+    lost: list[LostLane] = []
+    """Lanes of this worker whose queue was not there any more when it took orders from it."""
 
 
 # ── between the other programs ───────────────────────────────────────────────────────────────────────────────────

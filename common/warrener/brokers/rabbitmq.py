@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import DeliveryError, PublishError
 from yarl import URL
 
-from warrener.broker import Message, Queue
+from warrener.broker import Lost, Message, Queue
 from warrener.brokers.amqp_alarm import Alarm
 from warrener.brokers.amqp_errors import explain, translated
 from warrener.brokers.amqp_link import Link
@@ -96,14 +96,16 @@ class RabbitMQ:
                     raise self._alarm.blocked(message.kind) from error
                 raise
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> AmqpSubscription:
-        """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: Lost | None = None) -> AmqpSubscription:
+        """Declare these queues and consume them, as `Broker.subscribe` says.
 
         With the broker away, it returns after a while all the same: deliveries come when the broker does.
         """
         self._check_open()
         queues = self._noted(queues)
-        subscription = AmqpSubscription(self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s)
+        subscription = AmqpSubscription(
+            self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s, lost=lost
+        )
         self._subscriptions.append(subscription)
         try:
             await subscription.started()

@@ -19,6 +19,7 @@ from warrener.store import RunRow, TaskRow
 from .endings import Endings
 from .fleet import Fleet
 from .history import History
+from .lost import Lost
 from .peers import Peers
 from .window import Window
 
@@ -77,6 +78,7 @@ class Book:
     sites: dict[RunId, str] = field(default_factory=dict)
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
     aside: set[Hashable] = field(default_factory=set)  # rows that nothing can be done with, until the next start
+    lost: Lost = field(default_factory=Lost)
     defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself
     ticked_at: datetime | None = None

@@ -33,6 +33,7 @@ from .book import Book
 from .demand import tell
 from .handlers import LEASE_MARGIN, storable
 from .intake import on_submit, take_up
+from .lost import recall
 from .release import release
 from .successors import follow
 from .tick import Rules, Tick
@@ -99,6 +100,7 @@ class Engine:
             peers=old.peers,
             history=old.history,
             aside=old.aside,
+            lost=old.lost,
             look_at=now,
             sites=tx.runs.sites(epochs),
         )
@@ -137,6 +139,7 @@ class Engine:
             self._handle(tick, delivery, body)
         if look:
             self._look(tick)
+            recall(tick)
         follow(tick)
         tick.close_runs()
         self.book.learn(now)
@@ -146,6 +149,11 @@ class Engine:
         tick.sent = sent
         changes = tick.changes()
         return Effects([message for _, message in tick.out.posted], tick.out.loose), changes
+
+    def lose(self, queue: str, now: datetime) -> None:
+        """Hear that a queue is gone, with what was in it; the next ticks place anew what was ordered through it."""
+        self.book.lost.add(queue, now)
+        self.book.look_by(now)
 
     def keep_run_times(self, tx: Transaction, now: datetime) -> None:
         """Write some of what the history has learned, for the schedulers to come."""

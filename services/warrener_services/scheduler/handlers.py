@@ -38,6 +38,7 @@ from warrener.retries import next_delay
 from warrener.signing import same_token
 from warrener.states import HELD, Move, State
 from warrener.store import LogPiece, Stray, TaskRow
+from warrener.topology import orders
 
 from .paths import learn
 from .policies import policy_of
@@ -226,6 +227,8 @@ def _stray(tick: Tick, message: Reports, report: Report, reason: str, *, receipt
 def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
     """Know the worker, extend the leases that it proves to hold, and tell it what to stop."""
     tick.book.fleet.hear(beat, tick.now)
+    for lost in beat.lost:
+        tick.book.lost.add(orders(lost.lane).name, tick.now - timedelta(seconds=lost.ago_s))
     extended: list[AttemptPart] = []
     for held in beat.attempts:
         if not tick.owns(shard_of(held.run)):
