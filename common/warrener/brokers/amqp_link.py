@@ -26,6 +26,12 @@ from warrener.errors import BrokerUnavailable
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 3.0
 _CLOSE_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
+"""A try that met a silent network must not outlast the silence by much."""
+_LOOK_EVERY_S = 1.0
+_SILENT_HEARTBEATS = 3
+"""The broker sends two in that time; the library itself gives up later, and looks seldom."""
+_LAST_FRAME = "_Connection__last_frame_time"
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +58,7 @@ class Link(Generic[T]):
         self.where = f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
         self._url = url.update_query(heartbeat=str(heartbeat_s), name=name)
         self._name = name
+        self._silence_s = heartbeat_s * _SILENT_HEARTBEATS
         self._timeout_s = timeout_s
         self._prepare = prepare
         self._thing: T | None = None
@@ -101,18 +108,31 @@ class Link(Generic[T]):
         # tries to close itself, in whatever thread that happens.
         connection = aio_pika.Connection(make_url(self._url))
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(min(self._timeout_s, _CONNECT_TIMEOUT_S)):
                 await connection.connect()
             self._lost = lost = asyncio.get_running_loop().create_future()
             connection.close_callbacks.add(lambda _, error: self._lose(lost, error))
             async with asyncio.timeout(self._timeout_s):
                 self._thing = await self._prepare(connection)
             self._came_up()
-            raise BrokerUnavailable(await lost)
+            raise BrokerUnavailable(await self._loss(connection, lost))
         finally:
             self._thing = None
             self._up.clear()
             await _close(connection)
+
+    async def _loss(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> str:
+        """Wait for the end of a connection; return why it is of no use any more."""
+        loop = asyncio.get_running_loop()
+        looked_s = loop.time()
+        while not (await asyncio.wait([lost], timeout=_LOOK_EVERY_S))[0]:
+            late_s, looked_s = loop.time() - looked_s - _LOOK_EVERY_S, loop.time()
+            if late_s > _LOOK_EVERY_S or connection.transport is None:
+                continue  # this program itself stood still; what came meanwhile is not read yet
+            silent_s = looked_s - getattr(connection.transport.connection, _LAST_FRAME, looked_s)
+            if silent_s > self._silence_s:
+                return f"nothing was heard from it for {silent_s:.0f} s"
+        return lost.result()
 
     @staticmethod
     def _lose(lost: asyncio.Future[str], error: BaseException | None) -> None:

@@ -298,7 +298,7 @@ class AmqpSubscription:
     def _tell_failure(self, error: BaseException) -> None:
         if isinstance(error, BrokerUnavailable) and not self._first_try.done():
             self._first_try.set_exception(error)
-        elif self._told != explain(error):
+        elif self._link.up and self._told != explain(error):  # of a lost connection the link tells
             self._told = explain(error)
             log.warning("cannot consume, retrying", queues=list(self._queues), why=self._told)
 

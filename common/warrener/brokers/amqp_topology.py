@@ -29,9 +29,12 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool = False
     transport = connection.transport
     if transport is None:
         raise ChannelInvalidStateError("the connection was closed")
-    channel = await transport.connection.channel(
-        publisher_confirms=confirms, on_return_raises=confirms, frame_buffer_size=0
-    )
+    try:
+        channel = await transport.connection.channel(
+            publisher_confirms=confirms, on_return_raises=confirms, frame_buffer_size=0
+        )
+    except RuntimeError as error:  # what the library says of a connection that has just been closed
+        raise ChannelInvalidStateError("the connection was closed") from error
     assert isinstance(channel, Channel)
     return channel
 
