@@ -17,9 +17,9 @@ import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
-from yarl import URL
 
 from warrener.brokers.amqp_errors import FAILURES, explain
+from warrener.brokers.amqp_place import Place
 from warrener.brokers.amqp_words import read_wrong_words
 from warrener.errors import BrokerUnavailable
 
@@ -48,15 +48,16 @@ class Link(Generic[T]):
 
     def __init__(
         self,
-        url: URL,
+        place: Place,
         *,
         name: str,
         heartbeat_s: int,
         timeout_s: float,
         prepare: Callable[[AbstractConnection], Awaitable[T]],
     ) -> None:
-        self.where = f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
-        self._url = url.update_query(heartbeat=str(heartbeat_s), name=name)
+        self.where = place.shown
+        self._urls = [url.update_query(heartbeat=str(heartbeat_s), name=name) for url in place.urls]
+        self._spread = zlib.crc32(name.encode())
         self._name = name
         self._silence_s = heartbeat_s * _SILENT_HEARTBEATS
         self._timeout_s = timeout_s
@@ -66,6 +67,7 @@ class Link(Generic[T]):
         self._lost: asyncio.Future[str] | None = None
         self._why = "not connected yet"
         self._failures = 0
+        self._turn = self._spread  # of the addresses; the connections of a fleet begin at different ones
 
     @property
     def up(self) -> bool:
@@ -106,7 +108,7 @@ class Link(Generic[T]):
         """Live through one connection, from its making to its loss."""
         # Made by hand, to be closed even if it never opens: a connection that the garbage collector finds unclosed
         # tries to close itself, in whatever thread that happens.
-        connection = aio_pika.Connection(make_url(self._url))
+        connection = aio_pika.Connection(make_url(self._urls[self._turn % len(self._urls)]))
         try:
             async with asyncio.timeout(min(self._timeout_s, _CONNECT_TIMEOUT_S)):
                 await connection.connect()
@@ -148,13 +150,15 @@ class Link(Generic[T]):
     def _went_down(self, why: str) -> None:
         self._why = why
         self._failures += 1
+        self._turn += 1
         if self._failures == 1:
             log.warning("broker is away, retrying", broker=self.where, connection=self._name, why=why)
 
     def _delay_s(self) -> float:
         # Spread by name, so that a fleet does not come back all at once.
-        spread = 0.75 + zlib.crc32(self._name.encode()) % 1000 / 2000
-        return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 10)) * spread
+        spread = 0.75 + self._spread % 1000 / 2000
+        rounds = (self._failures - 1) // len(self._urls)
+        return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(rounds, 10)) * spread
 
 
 async def _close(connection: AbstractConnection) -> None:

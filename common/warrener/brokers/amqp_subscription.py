@@ -25,6 +25,8 @@ from warrener.errors import BrokerUnavailable
 _RETRY_DELAY_S = 1.0
 _LOOK_EVERY_S = 10.0
 _DEAF_LOOKS = 2
+_GONE = "no queue"
+"""What the broker says of a queue that does not exist; one whose node is down is NOT_FOUND too, but will be back."""
 _CLOSE_TIMEOUT_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -40,12 +42,14 @@ class AmqpSubscription:
         *,
         prefetch: int,
         timeout_s: float,
+        quorum: bool = False,
         lost: Lost | None = None,
     ) -> None:
         self._link = link
         self._queues = {queue.name: queue for queue in queues}
         self._prefetch = prefetch
         self._timeout_s = timeout_s
+        self._quorum = quorum
         self._lost = lost
         self._count = 0  # of deliveries, ever
         self._channel: Channel | None = None
@@ -138,7 +142,7 @@ class AmqpSubscription:
                 channel._on_deliver_frame = partial(self._on_deliver, channel)  # type: ignore[method-assign]  # noqa: SLF001
                 channel.closing.add_done_callback(lambda _: self._broken.set())
                 channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
-                await declare_queues(channel, self._queues.values())
+                await declare_queues(channel, self._queues.values(), quorum=self._quorum)
                 await channel.basic_qos(prefetch_count=self._prefetch)
                 async with self._lock:
                     self._channel = channel
@@ -167,8 +171,9 @@ class AmqpSubscription:
                 channel = await open_channel(connection)  # of its own: the broker closes it at each that is missing
             try:
                 await channel.queue_declare(queue.name, passive=True)
-            except ChannelNotFoundEntity:
-                self._lost(queue.name)
+            except ChannelNotFoundEntity as error:
+                if _GONE in explain(error):
+                    self._lost(queue.name)
                 channel = None
         if channel is not None:
             await channel.close()
