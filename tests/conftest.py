@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.postgresql import PostgreSQLServer
-from fleet.rabbitmq import RabbitMQNode
+from fleet.rabbitmq import RABBITMQ_4, RabbitMQNode
 from fleet.serf import SerfAgent
 
 os.environ.setdefault("WARRENER_HONOUR_LOAD", "false")  # the machine of the tests may be as busy as it likes
@@ -31,6 +31,25 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]
 def amqp_url(rabbitmq: RabbitMQNode) -> str:
     """Give the test a virtual host of its own: no queue of another test is there."""
     return rabbitmq.fresh_vhost()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq4(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
+    """Lend one node of RabbitMQ 4.0 to all tests; skips, with the reason, where it cannot be run."""
+    if reason := RABBITMQ_4.missing():
+        pytest.skip(reason)
+    node = RabbitMQNode(tmp_path_factory.mktemp("rabbitmq4"), RABBITMQ_4)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def amqp4_url(rabbitmq4: RabbitMQNode) -> str:
+    """Give the test a virtual host of its own, on RabbitMQ 4.0."""
+    return rabbitmq4.fresh_vhost()
 
 
 @pytest.fixture(scope="session")

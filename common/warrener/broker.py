@@ -18,7 +18,7 @@ What an implementation promises:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -27,6 +27,9 @@ MAX_BODY_BYTES = 1024 * 1024
 """The largest body that is published: references travel, not data."""
 
 MAX_PRIORITY = 9
+
+Lost = Callable[[str], None]
+"""Hears the name of a durable queue that is gone, or was made anew, with all that was in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,12 @@ class Broker(Protocol):
         """
         ...
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> Subscription:
-        """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time."""
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: Lost | None = None) -> Subscription:
+        """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
+
+        `lost` is called for every durable queue that is not there when it should be consumed, also the first time, and
+        for every one that is deleted while it is.
+        """
         ...
 
     async def ready(self) -> bool:

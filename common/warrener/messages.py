@@ -341,6 +341,13 @@ class Attributes(Part):
         return base64.b32encode(hashlib.blake2b(text, digest_size=5).digest()).decode().lower()
 
 
+class LostLane(Part):
+    """A lane whose queue was deleted some time ago: what was ordered through it before and not begun is gone."""
+
+    lane: str
+    ago_s: float = Field(ge=0)
+
+
 class Heartbeat(Body):
     """A worker is alive, and holds these attempts. To all schedulers; each answers for its own shards."""
 
@@ -371,6 +378,8 @@ class Heartbeat(Body):
     """Of its attributes: whoever knows others asks for these, by `rollcall/1` with `describe`."""
     attributes: Attributes | None = None
     """In the first heartbeat of a life, and when asked."""
+    lost: list[LostLane] = []
+    """Lanes of this worker whose queue was not there any more when it took orders from it."""
 
 
 # ── between the other programs ───────────────────────────────────────────────────────────────────────────────────

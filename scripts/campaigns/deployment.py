@@ -89,7 +89,7 @@ class Deployment:
             self.servers = self.hosts.add("servers")
             self.desks = [self.hosts.add(f"desk-{n + 1}") for n in range(desks)]
             self.meadows = [self.hosts.add(f"meadow-{n + 1}") for n in range(meadows)]
-            self.rabbitmq = RabbitMQNode(self.folder / "rabbitmq", self.servers.place)
+            self.rabbitmq = RabbitMQNode(self.folder / "rabbitmq", place=self.servers.place)
             self.postgresql = PostgreSQLServer(self.folder / "postgresql", self.servers.place)
             self.postgresql.start()
             self.rabbitmq.start()

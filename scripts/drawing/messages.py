@@ -124,7 +124,7 @@ def _queue(way: _Way) -> dict[str, Any]:
         "name": name,
         "durable": not way.queue.exclusive,
         "exclusive": way.queue.exclusive,
-        "arguments": dict(amqp_topology._arguments(way.queue) or {}),  # noqa: SLF001 - the one place that knows
+        "arguments": dict(amqp_topology._arguments(way.queue, quorum=False)),  # noqa: SLF001 - the one place that knows
     }
 
 

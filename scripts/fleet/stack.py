@@ -29,7 +29,8 @@ WORKERS = ("env_setup", "data_staging", "job_submission")
 class Fleet:
     """Private servers and the programs on them, below one folder.
 
-    `with_serf` gives every worker program an agent beside it. `settings` are added to every program's environment.
+    `with_serf` gives every worker program an agent beside it. `settings` are added to every program's environment; with
+    WARRENER_BROKER among them, there is no RabbitMQ of its own.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Fleet:
         self.folder.chmod(0o755)  # PostgreSQL's own user must be able to reach its folder
         self.state.mkdir(exist_ok=True)
         with ExitStack() as starting:
-            starting.callback(self.rabbitmq.stop)
-            self.rabbitmq.start()
+            if "WARRENER_BROKER" not in self._settings:
+                starting.callback(self.rabbitmq.stop)
+                self.rabbitmq.start()
             if self.postgresql:
                 starting.callback(self.postgresql.stop)
                 self.postgresql.start()

@@ -47,7 +47,7 @@ class Deaf(MemoryBroker):
         self.troubled = ""
         self._cured_after = cured_after
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> MemorySubscription:
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: object = None) -> MemorySubscription:
         subscription = await super().subscribe(queues, prefetch=prefetch)
         take = subscription.take
 

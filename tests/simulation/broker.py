@@ -176,7 +176,7 @@ class SimBroker:
                 self._hub.push(message)
         self._hub.trace.add(self._life, "publish", message.kind, message.routing_key, message.message_id, copies)
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> SimSubscription:
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: object = None) -> SimSubscription:
         link = await self._open()
         subscription = SimSubscription(self, self._hub, list(queues), prefetch)
         subscription.renew(link)

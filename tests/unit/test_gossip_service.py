@@ -69,7 +69,7 @@ class FlakyBroker(MemoryBroker):
             raise BrokerUnavailable("no confirm")
         await super().publish(message)
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int):
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: object = None):
         if self.refuse_subscribing and queues[0].name == "control.gossip-1":
             self.refuse_subscribing -= 1
             self.refused.release()

@@ -17,15 +17,21 @@ import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
-from yarl import URL
 
 from warrener.brokers.amqp_errors import FAILURES, explain
+from warrener.brokers.amqp_place import Place
 from warrener.brokers.amqp_words import read_wrong_words
 from warrener.errors import BrokerUnavailable
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 3.0
 _CLOSE_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
+"""A try that met a silent network must not outlast the silence by much."""
+_LOOK_EVERY_S = 1.0
+_SILENT_HEARTBEATS = 3
+"""The broker sends two in that time; the library itself gives up later, and looks seldom."""
+_LAST_FRAME = "_Connection__last_frame_time"
 
 log = structlog.get_logger(__name__)
 
@@ -42,16 +48,18 @@ class Link(Generic[T]):
 
     def __init__(
         self,
-        url: URL,
+        place: Place,
         *,
         name: str,
         heartbeat_s: int,
         timeout_s: float,
         prepare: Callable[[AbstractConnection], Awaitable[T]],
     ) -> None:
-        self.where = f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
-        self._url = url.update_query(heartbeat=str(heartbeat_s), name=name)
+        self.where = place.shown
+        self._urls = [url.update_query(heartbeat=str(heartbeat_s), name=name) for url in place.urls]
+        self._spread = zlib.crc32(name.encode())
         self._name = name
+        self._silence_s = heartbeat_s * _SILENT_HEARTBEATS
         self._timeout_s = timeout_s
         self._prepare = prepare
         self._thing: T | None = None
@@ -59,6 +67,7 @@ class Link(Generic[T]):
         self._lost: asyncio.Future[str] | None = None
         self._why = "not connected yet"
         self._failures = 0
+        self._turn = self._spread  # of the addresses; the connections of a fleet begin at different ones
 
     @property
     def up(self) -> bool:
@@ -99,20 +108,33 @@ class Link(Generic[T]):
         """Live through one connection, from its making to its loss."""
         # Made by hand, to be closed even if it never opens: a connection that the garbage collector finds unclosed
         # tries to close itself, in whatever thread that happens.
-        connection = aio_pika.Connection(make_url(self._url))
+        connection = aio_pika.Connection(make_url(self._urls[self._turn % len(self._urls)]))
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(min(self._timeout_s, _CONNECT_TIMEOUT_S)):
                 await connection.connect()
             self._lost = lost = asyncio.get_running_loop().create_future()
             connection.close_callbacks.add(lambda _, error: self._lose(lost, error))
             async with asyncio.timeout(self._timeout_s):
                 self._thing = await self._prepare(connection)
             self._came_up()
-            raise BrokerUnavailable(await lost)
+            raise BrokerUnavailable(await self._loss(connection, lost))
         finally:
             self._thing = None
             self._up.clear()
             await _close(connection)
+
+    async def _loss(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> str:
+        """Wait for the end of a connection; return why it is of no use any more."""
+        loop = asyncio.get_running_loop()
+        looked_s = loop.time()
+        while not (await asyncio.wait([lost], timeout=_LOOK_EVERY_S))[0]:
+            late_s, looked_s = loop.time() - looked_s - _LOOK_EVERY_S, loop.time()
+            if late_s > _LOOK_EVERY_S or connection.transport is None:
+                continue  # this program itself stood still; what came meanwhile is not read yet
+            silent_s = looked_s - getattr(connection.transport.connection, _LAST_FRAME, looked_s)
+            if silent_s > self._silence_s:
+                return f"nothing was heard from it for {silent_s:.0f} s"
+        return lost.result()
 
     @staticmethod
     def _lose(lost: asyncio.Future[str], error: BaseException | None) -> None:
@@ -128,13 +150,15 @@ class Link(Generic[T]):
     def _went_down(self, why: str) -> None:
         self._why = why
         self._failures += 1
+        self._turn += 1
         if self._failures == 1:
             log.warning("broker is away, retrying", broker=self.where, connection=self._name, why=why)
 
     def _delay_s(self) -> float:
         # Spread by name, so that a fleet does not come back all at once.
-        spread = 0.75 + zlib.crc32(self._name.encode()) % 1000 / 2000
-        return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 10)) * spread
+        spread = 0.75 + self._spread % 1000 / 2000
+        rounds = (self._failures - 1) // len(self._urls)
+        return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(rounds, 10)) * spread
 
 
 async def _close(connection: AbstractConnection) -> None:

@@ -13,15 +13,20 @@ from aio_pika.abc import AbstractConnection
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.channel import Channel
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.header import ContentHeader
 
-from warrener.broker import Delivery, Queue
+from warrener.broker import Delivery, Lost, Queue
 from warrener.brokers.amqp_errors import FAILURES, explain
 from warrener.brokers.amqp_link import Link
 from warrener.brokers.amqp_topology import declare_queues, open_channel
 from warrener.errors import BrokerUnavailable
 
 _RETRY_DELAY_S = 1.0
+_LOOK_EVERY_S = 10.0
+_DEAF_LOOKS = 2
+_GONE = "no queue"
+"""What the broker says of a queue that does not exist; one whose node is down is NOT_FOUND too, but will be back."""
 _CLOSE_TIMEOUT_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -31,12 +36,22 @@ class AmqpSubscription:
     """Made by `RabbitMQ.subscribe`. A call concerns the channel of its time: an older one's tags are void."""
 
     def __init__(
-        self, link: Link[AbstractConnection], queues: Sequence[Queue], *, prefetch: int, timeout_s: float
+        self,
+        link: Link[AbstractConnection],
+        queues: Sequence[Queue],
+        *,
+        prefetch: int,
+        timeout_s: float,
+        quorum: bool = False,
+        lost: Lost | None = None,
     ) -> None:
         self._link = link
         self._queues = {queue.name: queue for queue in queues}
         self._prefetch = prefetch
         self._timeout_s = timeout_s
+        self._quorum = quorum
+        self._lost = lost
+        self._count = 0  # of deliveries, ever
         self._channel: Channel | None = None
         self._consuming: set[str] = set()  # queues; a consumer's tag is the name of its queue
         self._arrived: deque[DeliveredMessage] = deque()
@@ -109,7 +124,7 @@ class AmqpSubscription:
             except (BrokerUnavailable, *FAILURES) as error:
                 self._tell_failure(error)
                 if isinstance(error, TimeoutError):
-                    self._link.drop("a channel could not be opened in time")
+                    self._link.drop("a channel did not answer in time")
                 await asyncio.sleep(_RETRY_DELAY_S)
             except Exception:  # a surprise must not end the subscription
                 log.exception("subscription failed unexpectedly", queues=list(self._queues))
@@ -121,19 +136,20 @@ class AmqpSubscription:
         channel: Channel | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
+                await self._look_for_lost(connection)
                 channel = await open_channel(connection)
                 # The library's own would begin a task for every delivery, only to end it at once.
                 channel._on_deliver_frame = partial(self._on_deliver, channel)  # type: ignore[method-assign]  # noqa: SLF001
                 channel.closing.add_done_callback(lambda _: self._broken.set())
-                channel.on_consumer_cancel_callbacks.add(lambda _: self._broken.set())
-                await declare_queues(channel, self._queues.values())
+                channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
+                await declare_queues(channel, self._queues.values(), quorum=self._quorum)
                 await channel.basic_qos(prefetch_count=self._prefetch)
                 async with self._lock:
                     self._channel = channel
                     if not self._paused:
                         await self._start_consuming(channel)
             self._tell_success()
-            await self._broken.wait()
+            await self._watch(channel)
         finally:
             self._channel = None
             self._consuming.clear()
@@ -142,6 +158,55 @@ class AmqpSubscription:
             self._news.set()  # there may be room again
             if channel is not None:
                 await self._leave(channel)
+
+    async def _look_for_lost(self, connection: AbstractConnection) -> None:
+        """Tell of durable queues that are not there: whoever had something in them has to know."""
+        if self._lost is None:
+            return
+        channel: Channel | None = None
+        for queue in self._queues.values():
+            if queue.exclusive:
+                continue
+            if channel is None:
+                channel = await open_channel(connection)  # of its own: the broker closes it at each that is missing
+            try:
+                await channel.queue_declare(queue.name, passive=True)
+            except ChannelNotFoundEntity as error:
+                if _GONE in explain(error):
+                    self._lost(queue.name)
+                channel = None
+        if channel is not None:
+            await channel.close()
+
+    def _on_cancelled(self, frame: spec.Basic.Cancel | spec.Basic.CancelOk) -> None:
+        """Hear that the broker ended a consumer: its queue was deleted, or went away with its node."""
+        queue = self._queues.get(frame.consumer_tag or "")
+        if isinstance(frame, spec.Basic.Cancel) and queue is not None and not queue.exclusive and self._lost:
+            self._lost(queue.name)
+        self._broken.set()
+
+    async def _watch(self, channel: Channel) -> None:
+        """Wait until the channel is of no use any more; look by ourselves now and then, and do not only believe.
+
+        Raises what is wrong: a queue that is gone, a channel that does not answer, or deliveries that stay away.
+        """
+        deaf = 0
+        while not await self._broken_soon():
+            before = self._count
+            async with asyncio.timeout(self._timeout_s):
+                waiting = sum([await _messages_in(channel, name) for name in self._queues])
+            could_take = self._consuming and not self._arrived and not self._unsettled
+            deaf = deaf + 1 if waiting and could_take and self._count == before else 0
+            if deaf >= _DEAF_LOOKS:
+                raise BrokerUnavailable(f"{waiting} messages wait and none is delivered; consuming anew")
+
+    async def _broken_soon(self) -> bool:
+        try:
+            async with asyncio.timeout(_LOOK_EVERY_S):
+                await self._broken.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _leave(self, channel: Channel) -> None:
         """Close a channel: the unsettled go back. An exclusive queue goes with its subscription."""
@@ -172,6 +237,7 @@ class AmqpSubscription:
         assert isinstance(header, ContentHeader)
         message = await channel._read_content(frame, header)  # noqa: SLF001
         if channel is self._channel:
+            self._count += 1
             self._arrived.append(message)
             self._news.set()
 
@@ -237,9 +303,15 @@ class AmqpSubscription:
     def _tell_failure(self, error: BaseException) -> None:
         if isinstance(error, BrokerUnavailable) and not self._first_try.done():
             self._first_try.set_exception(error)
-        elif self._told != explain(error):
+        elif self._link.up and self._told != explain(error):  # of a lost connection the link tells
             self._told = explain(error)
             log.warning("cannot consume, retrying", queues=list(self._queues), why=self._told)
+
+
+async def _messages_in(channel: Channel, queue: str) -> int:
+    """Return how many messages wait in a queue."""
+    answer = await channel.queue_declare(queue, passive=True)
+    return answer.message_count or 0
 
 
 async def _unheard(message: DeliveredMessage) -> None:

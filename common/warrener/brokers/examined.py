@@ -13,10 +13,10 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
 from aiormq.exceptions import ChannelNotFoundEntity
-from yarl import URL
 
 from warrener.brokers.amqp_alarm import Alarm
 from warrener.brokers.amqp_errors import FAILURES, translated
+from warrener.brokers.amqp_place import read_place
 from warrener.brokers.amqp_topology import open_channel
 from warrener.topology import CONTROL, EXCHANGES
 
@@ -53,8 +53,8 @@ class BrokerSeen:
 
 async def examine(url: str, queues: Iterable[str]) -> BrokerSeen:
     """Look at a broker and some of its queues; raises BrokerUnavailable, which says why it is of no use."""
-    asked = URL(url)
-    where = f"{asked.host}:{asked.port or (5671 if asked.scheme == 'amqps' else 5672)}"
+    place = read_place(url)
+    asked, where = place.urls[0], place.shown
     connection = aio_pika.Connection(make_url(asked.update_query(heartbeat=str(_HEARTBEAT_S), name="warrener doctor")))
     alarm = Alarm(where)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 from weakref import WeakValueDictionary
 
-from warrener.broker import Delivery, Message, Queue
+from warrener.broker import Delivery, Lost, Message, Queue
 from warrener.brokers.memory_node import MemoryNode, MemoryQueue, Stored, deliver
 from warrener.brokers.publishing import check_publishable, unroutable
 from warrener.errors import BrokerUnavailable
@@ -50,7 +50,11 @@ class MemoryBroker:
             raise unroutable(message)
         deliver(queues, message, self.node.numbers)
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> MemorySubscription:
+    async def subscribe(
+        self, queues: Sequence[Queue], *, prefetch: int, lost: Lost | None = None
+    ) -> MemorySubscription:
+        """Declare these queues and consume them; `lost` hears nothing, for nobody can delete one that is consumed."""
+        del lost
         self._check_open()
         declared = [self.node.declare(queue, self) for queue in queues]
         subscription = MemorySubscription(self.node, declared, prefetch=prefetch)

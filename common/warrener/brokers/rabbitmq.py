@@ -12,12 +12,12 @@ from typing import Self, TypeVar
 
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import DeliveryError, PublishError
-from yarl import URL
 
-from warrener.broker import Message, Queue
+from warrener.broker import Lost, Message, Queue
 from warrener.brokers.amqp_alarm import Alarm
 from warrener.brokers.amqp_errors import explain, translated
 from warrener.brokers.amqp_link import Link
+from warrener.brokers.amqp_place import read_place
 from warrener.brokers.amqp_publishing import Publisher
 from warrener.brokers.amqp_subscription import AmqpSubscription
 from warrener.brokers.amqp_topology import declare_exchanges, declare_queues, open_channel
@@ -32,17 +32,18 @@ class RabbitMQ:
     """A connection to RabbitMQ that heals by itself; made by `connect`."""
 
     def __init__(self, url: str, *, name: str, timeout_s: float, heartbeat_s: int) -> None:
-        parsed = URL(url)
+        place = read_place(url)
+        self._quorum = place.quorum
         self._timeout_s = timeout_s
         self._publishing: Link[Publisher] = Link(
-            parsed,
+            place,
             name=f"{name} publish",
             heartbeat_s=heartbeat_s,
             timeout_s=timeout_s,
             prepare=self._prepare_publishing,
         )
         self._consuming: Link[AbstractConnection] = Link(
-            parsed,
+            place,
             name=f"{name} consume",
             heartbeat_s=heartbeat_s,
             timeout_s=timeout_s,
@@ -61,6 +62,8 @@ class RabbitMQ:
     def connect(cls, url: str, *, name: str, timeout_s: float = 10.0, heartbeat_s: int = 5) -> Self:
         """Begin to connect, and go on for ever: an outage is logged once, and ends by itself.
 
+        `url` may name the nodes of a cluster, as `amqp_place` says; raises InvalidSettings.
+
         `timeout_s`: how long a call waits for the broker. `heartbeat_s`: a frozen broker is noticed after
         three of these and three seconds; smaller values cost a little traffic.
         """
@@ -74,7 +77,7 @@ class RabbitMQ:
                 # A channel of its own: the broker closes it when a queue differs.
                 channel = await open_channel(connection)
                 try:
-                    await declare_queues(channel, queues)
+                    await declare_queues(channel, queues, quorum=self._quorum)
                 finally:
                     await channel.close()
 
@@ -96,14 +99,16 @@ class RabbitMQ:
                     raise self._alarm.blocked(message.kind) from error
                 raise
 
-    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int) -> AmqpSubscription:
-        """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
+    async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: Lost | None = None) -> AmqpSubscription:
+        """Declare these queues and consume them, as `Broker.subscribe` says.
 
         With the broker away, it returns after a while all the same: deliveries come when the broker does.
         """
         self._check_open()
         queues = self._noted(queues)
-        subscription = AmqpSubscription(self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s)
+        subscription = AmqpSubscription(
+            self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s, quorum=self._quorum, lost=lost
+        )
         self._subscriptions.append(subscription)
         try:
             await subscription.started()

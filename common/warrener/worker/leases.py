@@ -19,6 +19,7 @@ from warrener.performer import Performer
 from warrener.topology import CONTROL
 from warrener.worker.identity import Identity
 from warrener.worker.lives import TOLD_BEATS, Lives
+from warrener.worker.lost_lanes import LostLanes
 from warrener.worker.post import Post
 from warrener.worker.work import Work
 
@@ -71,6 +72,7 @@ class Leases:
         self.digest = attributes.digest
         self._member = member
         self._describing = True
+        self._lost_lanes = LostLanes(clock)
         self._seq = 0
         self._sent_s: dict[int, float] = {}
         self._last_s = float("-inf")
@@ -122,6 +124,11 @@ class Leases:
 
     # ── heartbeats ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    def tell_lost(self, lane: str) -> None:
+        """Tell the schedulers at once that the queue of a lane is gone."""
+        self._lost_lanes.add(lane)
+        self.answer_roll_call()
+
     def answer_roll_call(self) -> None:
         self._due_now = True
         self._nudged.set()
@@ -164,6 +171,7 @@ class Leases:
             free=max(0, self._free()), load=max(0.0, self._load()), withheld=withheld, limit=limit,
             state=self.state, attempts=attempts, ended=ended,
             digest=self.digest, attributes=self._attributes if describing else None,
+            lost=self._lost_lanes.told(),
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._interval_s()):

@@ -56,7 +56,9 @@ class Intake:
         rng: Random,
         slots: Slots,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        lost: Callable[[str], None],
     ) -> None:
+        """`lost` hears of lanes whose queue is gone."""
         self._who = who
         self._broker = broker
         self._post = post
@@ -65,6 +67,7 @@ class Intake:
         self._rng = rng
         self._slots = slots
         self._spawn = spawn
+        self._lost = lost
         self._reasons: set[str] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -77,7 +80,9 @@ class Intake:
         """Take orders, for ever; a subscription that is lost for good is made anew."""
         queues = [topology.orders(lane) for lane in self._who.lanes]
         while True:
-            subscription = await self._post.persist(lambda: self._broker.subscribe(queues, prefetch=self._prefetch()))
+            subscription = await self._post.persist(
+                lambda: self._broker.subscribe(queues, prefetch=self._prefetch(), lost=self._on_lost)
+            )  # fmt: skip
             self._subscription = subscription
             if self._reasons:
                 await subscription.pause()
@@ -108,6 +113,9 @@ class Intake:
             self._resting = True
             self._hold("silence")
             self._spawn(self._rest())
+
+    def _on_lost(self, queue: str) -> None:
+        self._lost(queue.removeprefix(topology.orders("").name))
 
     def _prefetch(self) -> int:
         if self._who.kind is Kind.CALL:

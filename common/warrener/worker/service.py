@@ -107,6 +107,7 @@ class WorkerService:
         )  # fmt: skip
         self._intake = Intake(
             who, broker, self._post, verifier=verifier, clock=clock, rng=rng, slots=self._slots, spawn=self._spawn,
+            lost=self._leases.tell_lost,
         )  # fmt: skip
         self._direct = DirectReports(who, self._post, rng, self._spawn, settled=self._settled)
         self._performing = Performing(

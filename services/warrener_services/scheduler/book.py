@@ -19,6 +19,7 @@ from warrener.store import Death, RunRow, TaskRow
 from .endings import Endings
 from .fleet import Fleet
 from .history import History
+from .lost import Lost
 from .peers import Peers
 from .troubles import Troubles
 from .window import Window
@@ -85,6 +86,7 @@ class Book:
     deaths: dict[TaskRef, list[Death]] = field(default_factory=dict)  # that tasks of ours are suspected of
     troubles: Troubles = field(default_factory=Troubles)
     aside: set[Hashable] = field(default_factory=set)  # rows that nothing can be done with, until the next start
+    lost: Lost = field(default_factory=Lost)
     defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself
     ticked_at: datetime | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from warrener.broker import Broker, Message, Queue
+from warrener.broker import Broker, Lost, Message, Queue
 from warrener.errors import BrokerUnavailable, Refused, Unroutable
 from warrener.topology import ORDERS, REPORTS, orders, reports
 
@@ -36,8 +36,9 @@ _AGAIN_S = (0.2, 1.0, 3.0)
 class Emitter:
     """Sends messages; `confirmed` collects the ids of posted ones that the broker has, for the outbox."""
 
-    def __init__(self, broker: Broker, tasks: asyncio.TaskGroup) -> None:
-        self._broker, self._tasks = broker, tasks
+    def __init__(self, broker: Broker, tasks: asyncio.TaskGroup, lost: Lost = lambda _: None) -> None:
+        """`lost` hears of queues that should take something and are not there."""
+        self._broker, self._tasks, self._lost = broker, tasks, lost
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._unsent = 0
         self._unsent_bytes = 0
@@ -135,6 +136,7 @@ class Emitter:
             queue = _queue_of(message)
             if queue is None:
                 return True  # its worker is gone; the order's time-out places the task anew
+            self._lost(queue.name)
             await self._declared(queue)
             return False
         except Refused as error:

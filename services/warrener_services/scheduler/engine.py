@@ -35,6 +35,7 @@ from .demand import tell
 from .handlers import LEASE_MARGIN, storable
 from .intake import on_submit, take_up
 from .limits import look_at_limits
+from .lost import recall
 from .release import release
 from .successors import follow
 from .tick import Rules, Tick
@@ -102,6 +103,7 @@ class Engine:
             history=old.history,
             troubles=old.troubles,
             aside=old.aside,
+            lost=old.lost,
             look_at=now,
             sites=tx.runs.sites(epochs),
         )
@@ -142,6 +144,7 @@ class Engine:
             self._handle(tick, delivery, body)
         if look:
             self._look(tick)
+            recall(tick)
         follow(tick)
         tick.close_runs()
         self.book.learn(now)
@@ -151,6 +154,11 @@ class Engine:
         tick.sent = sent
         changes = tick.changes()
         return Effects([message for _, message in tick.out.posted], tick.out.loose), changes
+
+    def lose(self, queue: str, now: datetime) -> None:
+        """Hear that a queue is gone, with what was in it; the next ticks place anew what was ordered through it."""
+        self.book.lost.add(queue, now)
+        self.book.look_by(now)
 
     def keep_run_times(self, tx: Transaction, now: datetime) -> None:
         """Write some of what the history has learned, for the schedulers to come."""

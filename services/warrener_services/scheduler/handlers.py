@@ -38,6 +38,7 @@ from warrener.retries import next_delay
 from warrener.signing import same_token
 from warrener.states import HELD, Move, State
 from warrener.store import Drain, LogPiece, Stray, TaskRow
+from warrener.topology import orders
 
 from .paths import learn
 from .policies import policy_of
@@ -237,11 +238,7 @@ def _stray(tick: Tick, message: Reports, report: Report, reason: str, *, receipt
 
 def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
     """Know the worker, extend the leases that it proves to hold, and tell it what to stop."""
-    tick.book.fleet.hear(beat, tick.now)
-    if tick.book.fleet.limits.doubted:
-        tick.book.look_by(tick.now)
-    if tick.book.deaths:
-        heard_again(tick, beat.boot)
+    _hear(tick, beat)
     extended: list[AttemptPart] = []
     for held in beat.attempts:
         if not tick.owns(shard_of(held.run)):
@@ -261,6 +258,17 @@ def on_heartbeat(tick: Tick, beat: Heartbeat) -> None:
         tick.out.extend(beat.worker, beat.boot, beat.seq, extended)
     if beat.ended:
         _end_lives(tick, beat)
+
+
+def _hear(tick: Tick, beat: Heartbeat) -> None:
+    """Take in what a worker says of itself and of its lanes."""
+    tick.book.fleet.hear(beat, tick.now)
+    if tick.book.fleet.limits.doubted:
+        tick.book.look_by(tick.now)
+    if tick.book.deaths:
+        heard_again(tick, beat.boot)
+    for lost in beat.lost:
+        tick.book.lost.add(orders(lost.lane).name, tick.now - timedelta(seconds=lost.ago_s))
 
 
 def _end_lives(tick: Tick, beat: Heartbeat) -> None:

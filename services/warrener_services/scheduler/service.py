@@ -69,6 +69,7 @@ class SchedulerService:
         self._engine.book.peers.name = name
         self._orders_lost = orders_lost
         self._moving = asyncio.Event()  # of this session: shards should come or go
+        self._news = asyncio.Event()
         self._retiring = Retiring(store, clock, keeping)
 
     async def run(self) -> None:
@@ -100,7 +101,8 @@ class SchedulerService:
         crash_point("scheduler.taken")
         own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
         queues = [PARKED_QUEUE, own, *(reports(shard) for shard in sorted(epochs))]
-        self._moving, news = asyncio.Event(), asyncio.Event()
+        self._moving, self._news = asyncio.Event(), asyncio.Event()
+        news = self._news
         async with AsyncExitStack() as stack:
             reported = await self._subscribed(queues, prefetch=PREFETCH)
             stack.push_async_callback(reported.close)
@@ -121,7 +123,7 @@ class SchedulerService:
         """Go round until shards move; then let what was posted go out, so that nobody has to send it again."""
         try:
             async with asyncio.timeout(None) as patience, asyncio.TaskGroup() as tasks:
-                emitter = Emitter(self._broker, tasks)
+                emitter = Emitter(self._broker, tasks, self._lose)
                 left = await self._load()
                 await self._recall()
                 crash_point("scheduler.loaded")
@@ -161,7 +163,7 @@ class SchedulerService:
         said = False
         while True:
             try:
-                return await self._broker.subscribe(queues, prefetch=prefetch)
+                return await self._broker.subscribe(queues, prefetch=prefetch, lost=self._lose)
             except BrokerUnavailable as error:
                 if not said:
                     log.warning("waiting for the broker", reason=str(error))
@@ -169,6 +171,11 @@ class SchedulerService:
                 if await self._ownership.keep():
                     raise  # others can have them meanwhile
                 await asyncio.sleep(_AGAIN_S)
+
+    def _lose(self, queue: str) -> None:
+        """Hear that a queue is gone: deleted, or with all of its broker."""
+        self._engine.lose(queue, self._clock.now())
+        self._news.set()
 
     async def _load(self) -> list[Message]:
         epochs, now = dict(self._ownership.epochs), self._clock.now()
