@@ -1,0 +1,98 @@
+"""What the trial does to containers, and undoes: they are killed, frozen, or cut off their networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from .engine import Container, Engine, StackError
+
+_SHORT_S, _LONG_S = (1.0, 10.0), 40.0
+_LONG_SHARE = 0.08
+"""Longer than a lease, so that work is placed anew while its worker may still be about."""
+
+
+class FaultKind(StrEnum):
+    """What is done."""
+
+    KILL = "kill"
+    PAUSE = "pause"
+    CUT = "cut off"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: what is done to which service, after a pause, for how long."""
+
+    kind: FaultKind
+    service: str
+    after_s: float
+    for_s: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.service} for {self.for_s:.1f} s"
+
+
+def faults(services: Sequence[str], rng: Random, *, short: bool) -> Iterator[Fault]:
+    """Yield faults without end, so that each kind meets each service before any meets it again."""
+    pairs = [(kind, service) for service in sorted(services) for kind in FaultKind]
+    while True:
+        rng.shuffle(pairs)
+        for kind, service in pairs:
+            is_long = not short and rng.random() < _LONG_SHARE
+            yield Fault(kind, service, rng.uniform(0.5, 3.0), _LONG_S if is_long else rng.uniform(*_SHORT_S))
+
+
+def inflict(engine: Engine, fault: Fault) -> None:
+    """Let a fault happen, for as long as it takes, and undo it; raises StackError."""
+    container = engine.containers().get(fault.service)
+    if container is None or container.state != "running":
+        raise StackError(f"{fault.service} does not run: {container.state if container else 'no container'}")
+    _begin(engine, fault.kind, container)
+    try:
+        time.sleep(fault.for_s)
+    finally:
+        _end(engine, fault.kind, container)
+
+
+def undo_all(engine: Engine, networks: dict[str, tuple[str, ...]]) -> None:
+    """Bring back whatever is down or cut off, as after an interrupted trial."""
+    for container in engine.containers().values():
+        if container.state == "paused":
+            engine.docker("unpause", container.id)
+        elif container.state != "running":
+            engine.docker("start", container.id)
+        for network in set(networks.get(container.service, ())) - set(container.networks):
+            _connect(engine, network, container)
+
+
+def _begin(engine: Engine, kind: FaultKind, container: Container) -> None:
+    match kind:
+        case FaultKind.KILL:
+            with suppress(StackError):  # it may have ended by itself just now
+                engine.docker("kill", container.id)
+        case FaultKind.PAUSE:
+            engine.docker("pause", container.id)
+        case FaultKind.CUT:
+            for network in container.networks:
+                engine.docker("network", "disconnect", network, container.id)
+
+
+def _end(engine: Engine, kind: FaultKind, container: Container) -> None:
+    match kind:
+        case FaultKind.KILL:
+            engine.docker("start", container.id)  # the engine itself restarts no container that was killed by command
+        case FaultKind.PAUSE:
+            engine.docker("unpause", container.id)
+        case FaultKind.CUT:
+            for network in container.networks:
+                _connect(engine, network, container)
+
+
+def _connect(engine: Engine, network: str, container: Container) -> None:
+    # The alias is what others find it by; Compose gave it one, and it went with the connection.
+    engine.docker("network", "connect", "--alias", container.service, network, container.id)

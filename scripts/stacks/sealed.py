@@ -1,0 +1,63 @@
+"""The secrets of a stack: made once, kept in one folder that only its owner may enter.
+
+The files themselves can be read by everybody (0444): Compose mounts them as they are, and the programs in the containers
+are users of their own, whose numbers differ from image to image. On the host the folder (0700) keeps everybody else out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from warrener.signing import make_keys
+
+BROKER_CONF = """\
+default_vhost = warrener
+default_user = warrener
+default_pass = {password}
+disk_free_limit.absolute = 1GB
+vm_memory_high_watermark.absolute = 600MB
+"""
+"""Below the memory limit of the container, so that RabbitMQ blocks publishers before the kernel kills it."""
+
+
+def make_secrets(folder: Path) -> list[str]:
+    """Make what is missing, and return its names; what is there stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    before = {path.name for path in folder.iterdir()}
+    make_keys(folder)
+    of_broker, of_database = _password(), _password()
+    # Together, as they must fit; a file that somebody removed is made anew with all that belong to it.
+    _write_all(
+        folder,
+        {
+            "broker": f"amqp://warrener:{of_broker}@broker:5672/warrener",
+            "broker.conf": BROKER_CONF.format(password=of_broker),
+        },
+    )
+    _write_all(
+        folder,
+        {
+            "store": f"postgresql://warrener:{of_database}@database:5432/warrener",
+            "database-password": of_database,
+        },
+    )
+    _write_all(folder, {"token": _password()})
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    return sorted({path.name for path in folder.iterdir()} - before)
+
+
+def _write_all(folder: Path, contents: dict[str, str]) -> None:
+    if all((folder / name).is_file() for name in contents):
+        return
+    for name, content in contents.items():
+        draft = folder / f".{name}.{os.getpid()}"
+        draft.write_text(content.rstrip("\n") + "\n")
+        draft.replace(folder / name)
+
+
+def _password() -> str:
+    return secrets.token_hex(32)
