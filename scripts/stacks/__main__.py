@@ -41,7 +41,8 @@ def main() -> int:
 
 def _keys(_: argparse.Namespace) -> int:
     made = make_secrets(SECRETS)
-    print(f"The secrets of the stack are in {SECRETS}" + (f"; new: {', '.join(made)}" if made else "; none was missing"))
+    new = f"new: {', '.join(made)}" if made else "none was missing"
+    print(f"The secrets of the stack are in {SECRETS}; {new}")
     return 0
 
 
@@ -128,8 +129,11 @@ def _greeting(built_s: float, started_s: float, *, ports: bool) -> str:
         "  scripts/stack down --volumes     and forgets everything",
     ]
     if ports:
-        lines[1:1] = ["", "RabbitMQ: amqp on 127.0.0.1:5672, management on http://127.0.0.1:15672, user warrener, password in",
-                      f"{SECRETS}/broker; PostgreSQL on 127.0.0.1:5432, password in {SECRETS}/database-password."]  # fmt: skip
+        lines[1:1] = [
+            "",
+            f"RabbitMQ: AMQP on 127.0.0.1:5672, management on http://127.0.0.1:15672; see {SECRETS}/broker",
+            f"PostgreSQL: 127.0.0.1:5432; see {SECRETS}/store",
+        ]
     return "\n".join(lines)
 
 
@@ -150,7 +154,9 @@ class _Progress:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="stack", description="Every program of Warrener and its servers, in containers.")
+    parser = argparse.ArgumentParser(
+        prog="stack", description="Every program of Warrener and its servers, in containers."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="make the secrets, build, start, and wait until everything is well")

@@ -23,7 +23,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container of the stack. `networks` are the names of those it is connected to; `health` is empty without a check."""
+    """A container of the stack. `networks` are those that it is connected to; `health` is empty without a check."""
 
     id: str
     service: str
@@ -86,7 +86,9 @@ class Engine:
 
     def services(self) -> list[str]:
         """Return the services that belong to the stack, without those of a profile."""
-        done = subprocess.run(self.composed("config", "--services"), cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            self.composed("config", "--services"), cwd=ROOT, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise StackError(f"{self.compose_name} does not accept docker-compose.yml: {done.stderr.strip()}")
         return [name for name in done.stdout.split() if name != "orchestrator"]
@@ -96,7 +98,7 @@ class Engine:
         wanted, give_up = set(self.services()), time.monotonic() + within_s
         while unwell := self._unwell(wanted):
             if time.monotonic() > give_up:
-                first = sorted(unwell)[0].split(" ")[0]
+                first = min(unwell).split(" ")[0]
                 raise StackError(
                     f"not well after {within_s:.0f} s: {', '.join(sorted(unwell))}; see `scripts/stack logs {first}`"
                 )

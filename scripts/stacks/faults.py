@@ -12,6 +12,7 @@ from random import Random
 from .engine import Container, Engine, StackError
 
 _SHORT_S, _LONG_S = (1.0, 10.0), 40.0
+_FREEZES = 10
 _LONG_SHARE = 0.08
 """Longer than a lease, so that work is placed anew while its worker may still be about."""
 
@@ -76,10 +77,23 @@ def _begin(engine: Engine, kind: FaultKind, container: Container) -> None:
             with suppress(StackError):  # it may have ended by itself just now
                 engine.docker("kill", container.id)
         case FaultKind.PAUSE:
-            engine.docker("pause", container.id)
+            _pause(engine, container)
         case FaultKind.CUT:
             for network in container.networks:
                 engine.docker("network", "disconnect", network, container.id)
+
+
+def _pause(engine: Engine, container: Container) -> None:
+    """Freeze a container; the kernel may take more than one try while processes begin in it."""
+    for tries_left in reversed(range(_FREEZES)):
+        try:
+            engine.docker("pause", container.id)
+        except StackError:
+            if not tries_left:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _end(engine: Engine, kind: FaultKind, container: Container) -> None:

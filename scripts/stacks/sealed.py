@@ -1,7 +1,7 @@
 """The secrets of a stack: made once, kept in one folder that only its owner may enter.
 
-The files themselves can be read by everybody (0444): Compose mounts them as they are, and the programs in the containers
-are users of their own, whose numbers differ from image to image. On the host the folder (0700) keeps everybody else out.
+The files themselves can be read by everybody (0444): Compose mounts them as they are, and the programs in containers
+are users of their own, whose numbers differ from image to image. On the host the folder (0700) keeps all others out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from warrener.signing import make_keys
 
+KEYS = {"submit.key", "claims.key", "orders.key", "orders.pub"}
 BROKER_CONF = """\
 default_vhost = warrener
 default_user = warrener
@@ -27,7 +28,7 @@ def make_secrets(folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     before = {path.name for path in folder.iterdir()}
-    make_keys(folder)
+    _make_keys(folder)
     of_broker, of_database = _password(), _password()
     # Together, as they must fit; a file that somebody removed is made anew with all that belong to it.
     _write_all(
@@ -48,6 +49,13 @@ def make_secrets(folder: Path) -> list[str]:
     for path in folder.iterdir():
         path.chmod(0o444)
     return sorted({path.name for path in folder.iterdir()} - before)
+
+
+def _make_keys(folder: Path) -> None:
+    if any(not (folder / name).exists() for name in KEYS):
+        for path in folder.glob("*.key"):
+            path.chmod(0o600)  # else they are refused
+        make_keys(folder)
 
 
 def _write_all(folder: Path, contents: dict[str, str]) -> None:

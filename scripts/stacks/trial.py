@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random, SystemRandom
@@ -19,9 +21,20 @@ from random import Random, SystemRandom
 from .engine import ROOT, Engine, StackError
 from .faults import Fault, FaultKind, faults, inflict, undo_all
 
-_FINAL = "('succeeded', 'failed', 'cancelled')"
+_COUNTED = {
+    "runs": "runs",
+    "unfinished": "runs WHERE state NOT IN ('succeeded', 'failed', 'cancelled')",
+    "succeeded": "runs WHERE state = 'succeeded'",
+    "failed": "runs WHERE state = 'failed'",
+    "cancelled": "runs WHERE state = 'cancelled'",
+    "tasks": "tasks",
+    "again": "attempts",
+    "strays": "strays",
+    "parked": "parked",
+}
+"""What is asked of the database. An attempt has a row of its own once another followed it."""
 _WELL_WITHIN_S = 120.0
-_ENDS_WITHIN_S = 30.0
+_ANSWERS_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,7 @@ def trial(engine: Engine, plan: Plan) -> Outcome:
     outcome, begun = Outcome(), time.monotonic()
     networks = {name: one.networks for name, one in engine.containers().items()}
     before = _stored(engine)
+    _remove(engine, _client_name(engine))
     with tempfile.TemporaryFile("w+") as told:
         client = subprocess.Popen(_client(engine, plan), cwd=ROOT, stdout=told, stdin=subprocess.DEVNULL)
         try:
@@ -61,9 +75,8 @@ def trial(engine: Engine, plan: Plan) -> Outcome:
             outcome.complaints.append("the client did not come to its end")
         finally:
             undo_all(engine, networks)
-            if client.poll() is None:
-                client.terminate()
-                client.wait()
+            _remove(engine, _client_name(engine))
+            client.wait()
         told.seek(0)
         outcome.client = _last_line(told.read())
     engine.wait_until_well(_WELL_WITHIN_S, lambda _: None)
@@ -78,21 +91,29 @@ def _client(engine: Engine, plan: Plan) -> list[str]:
     """Return the command of the orchestrator, in a container of its own that no fault meets."""
     ledger = f"/site/ledger-{SystemRandom().randrange(10**9)}"
     return engine.composed(
-        "run", "--rm", "-T", "--no-deps", "orchestrator", "--on", "settings", "--whole", "--ledger", ledger,
-        "--runs", str(plan.runs), "--rate", str(plan.rate), "--seed", str(plan.seed),
-        "--timeout", str(plan.timeout_s), "--slow-s", "5", "--cancel", "0.03",
+        "run", "--rm", "-T", "--no-deps", "--name", _client_name(engine), "orchestrator",
+        "--on", "settings", "--whole", "--ledger", ledger, "--runs", str(plan.runs), "--rate", str(plan.rate),
+        "--seed", str(plan.seed), "--timeout", str(plan.timeout_s), "--slow-s", "5", "--cancel", "0.03",
     )  # fmt: skip
+
+
+def _client_name(engine: Engine) -> str:
+    return f"{engine.project}-orchestrator"
+
+
+def _remove(engine: Engine, name: str) -> None:
+    with suppress(StackError):  # mostly it is gone
+        engine.docker("rm", "-f", name)
 
 
 def _trouble(engine: Engine, plan: Plan, client: subprocess.Popen[bytes], outcome: Outcome) -> None:
     """Inflict one fault after the other while the client has open runs."""
     services = [name for name in engine.services() if name != "mail"]
     for fault in islice(faults(services, Random(plan.seed), short=plan.short), plan.most_faults):
-        try:
+        with suppress(subprocess.TimeoutExpired):
             client.wait(timeout=fault.after_s)
+        if client.poll() is not None:
             return
-        except subprocess.TimeoutExpired:
-            pass
         print(f"  {len(outcome.done) + 1:3}  {fault}", file=sys.stderr)
         inflict(engine, fault)
         outcome.done.append(fault)
@@ -101,19 +122,8 @@ def _trouble(engine: Engine, plan: Plan, client: subprocess.Popen[bytes], outcom
 def _stored(engine: Engine) -> dict[str, int]:
     """Ask the database, from inside its container."""
     database = engine.containers()["database"].id
-    questions = {
-        "runs": "SELECT count(*) FROM runs",
-        "unfinished": f"SELECT count(*) FROM runs WHERE state NOT IN {_FINAL}",
-        "succeeded": "SELECT count(*) FROM runs WHERE state = 'succeeded'",
-        "failed": "SELECT count(*) FROM runs WHERE state = 'failed'",
-        "cancelled": "SELECT count(*) FROM runs WHERE state = 'cancelled'",
-        "attempts": "SELECT count(*) FROM attempts",
-        "lost": "SELECT count(*) FROM attempts WHERE cause = 'lost'",
-        "strays": "SELECT count(*) FROM strays",
-        "parked": "SELECT count(*) FROM parked",
-    }
-    sql = " UNION ALL ".join(f"SELECT '{name}', ({question})" for name, question in questions.items())
-    give_up = time.monotonic() + _ENDS_WITHIN_S
+    sql = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM {where}" for name, where in _COUNTED.items())  # noqa: S608 - ours
+    give_up = time.monotonic() + _ANSWERS_WITHIN_S
     while True:
         try:
             said = engine.docker("exec", database, "psql", "-qAtX", "-U", "warrener", "-d", "warrener", "-c", sql)
@@ -154,18 +164,28 @@ def table(outcome: Outcome) -> str:
     """Write the outcome for people."""
     kinds = list(FaultKind)
     counted = Counter((fault.kind, fault.service.rstrip("-12")) for fault in outcome.done)
-    lines = [f"{'faults':<18}" + "".join(f"{kind:>9}" for kind in kinds)]
-    for service in sorted({service for _, service in counted}):
-        lines.append(f"  {service:<16}" + "".join(f"{counted[kind, service] or '':>9}" for kind in kinds))
-    lines.append(f"  {'all':<16}" + "".join(f"{sum(fault.kind is kind for fault in outcome.done):>9}" for kind in kinds))
-    lines += ["", f"{'runs':<18}{'client':>9}{'database':>9}"]
-    pairs = (
-        ("accepted", "accepted", "runs"), ("succeeded",) * 3, ("failed",) * 3, ("cancelled",) * 3,
-        ("stuck", "lost", "unfinished"), ("doubled", "doubled", ""),
-    )  # fmt: skip
-    for name, heard, kept in pairs:
-        lines.append(f"  {name:<16}{outcome.client.get(heard, '?'):>9}{outcome.stored.get(kept, ''):>9}")
-    lines += ["", "attempts"]
-    lines += [f"  {name:<16}{'':>9}{outcome.stored.get(name, '?'):>9}" for name in ("attempts", "lost", "strays", "parked")]
-    lines += ["", f"in {outcome.seconds:.0f} s"]
-    return "\n".join(lines)
+    services = sorted({service for _, service in counted})
+    rows: list[tuple[object, ...]] = [("faults", *kinds)]
+    rows += [(f"  {service}", *(counted[kind, service] or "" for kind in kinds)) for service in services]
+    rows += [("  all", *(sum(fault.kind is kind for fault in outcome.done) for kind in kinds)), ()]
+    rows += [("runs", "client", "database")]
+    rows += [(f"  {name}", outcome.client.get(heard, "?"), outcome.stored.get(kept, "")) for name, heard, kept in _ROWS]
+    rows += [(), ("tasks", "", outcome.stored["tasks"])]
+    rows += [(f"  {says}", "", outcome.stored[name]) for name, says in _TASK_ROWS.items()]
+    return "\n".join([*map(_row, rows), "", f"in {outcome.seconds:.0f} s"])
+
+
+_ROWS = (
+    ("accepted", "accepted", "runs"),
+    ("succeeded", "succeeded", "succeeded"),
+    ("failed", "failed", "failed"),
+    ("cancelled", "cancelled", "cancelled"),
+    ("stuck", "lost", "unfinished"),
+    ("doubled", "doubled", ""),
+)
+_TASK_ROWS = {"again": "attempts placed again", "strays": "late reports kept", "parked": "messages parked"}
+
+
+def _row(cells: Sequence[object]) -> str:
+    first, *more = cells or ("",)
+    return f"{first:<25}" + "".join(f"{cell:>10}" for cell in more)
