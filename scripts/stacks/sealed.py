@@ -12,7 +12,7 @@ from pathlib import Path
 
 from warrener.signing import make_keys
 
-KEYS = {"submit.key", "claims.key", "orders.key", "orders.pub"}
+KEYS = {"submit.key", "claims.key", "orders.key", "orders.pub", "gossip.key"}
 BROKER_CONF = """\
 default_vhost = warrener
 default_user = warrener
