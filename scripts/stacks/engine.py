@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,14 +23,17 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container of the stack. `networks` are those that it is connected to; `health` is empty without a check."""
+    """A container of the stack; `health` is empty without a check.
+
+    `networks` are those that it is connected to, each with the names that others find it by there.
+    """
 
     id: str
     service: str
     state: str
     health: str
     exit_code: int
-    networks: tuple[str, ...]
+    networks: Mapping[str, tuple[str, ...]]
 
     @property
     def well(self) -> bool:
@@ -146,7 +149,10 @@ def _container(told: dict[str, Any]) -> Container:
         state=state["Status"],
         health=state.get("Health", {}).get("Status", ""),
         exit_code=state["ExitCode"],
-        networks=tuple(sorted(told["NetworkSettings"]["Networks"])),
+        networks={
+            name: tuple(alias for alias in network["Aliases"] or () if not told["Id"].startswith(alias))
+            for name, network in told["NetworkSettings"]["Networks"].items()
+        },
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -60,15 +60,14 @@ def inflict(engine: Engine, fault: Fault) -> None:
         _end(engine, fault.kind, container)
 
 
-def undo_all(engine: Engine, networks: dict[str, tuple[str, ...]]) -> None:
-    """Bring back whatever is down or cut off, as after an interrupted trial."""
+def undo_all(engine: Engine, before: Mapping[str, Container]) -> None:
+    """Bring back whatever is down or cut off; `before` is how it was when nothing was."""
     for container in engine.containers().values():
         if container.state == "paused":
             engine.docker("unpause", container.id)
         elif container.state != "running":
             engine.docker("start", container.id)
-        for network in set(networks.get(container.service, ())) - set(container.networks):
-            _connect(engine, network, container)
+        _connect(engine, before[container.service], besides=container.networks)
 
 
 def _begin(engine: Engine, kind: FaultKind, container: Container) -> None:
@@ -103,10 +102,11 @@ def _end(engine: Engine, kind: FaultKind, container: Container) -> None:
         case FaultKind.PAUSE:
             engine.docker("unpause", container.id)
         case FaultKind.CUT:
-            for network in container.networks:
-                _connect(engine, network, container)
+            _connect(engine, container)
 
 
-def _connect(engine: Engine, network: str, container: Container) -> None:
-    # The alias is what others find it by; Compose gave it one, and it went with the connection.
-    engine.docker("network", "connect", "--alias", container.service, network, container.id)
+def _connect(engine: Engine, container: Container, *, besides: Iterable[str] = ()) -> None:
+    """Connect a container to its networks again, under the names that it had there: they went with the connection."""
+    for network in container.networks.keys() - set(besides):
+        names = [word for alias in container.networks[network] for word in ("--alias", alias)]
+        engine.docker("network", "connect", *names, network, container.id)

@@ -63,8 +63,7 @@ class Outcome:
 def trial(engine: Engine, plan: Plan) -> Outcome:
     """Try the stack, which must be up and well; brings back at the end whatever was down."""
     outcome, begun = Outcome(), time.monotonic()
-    networks = {name: one.networks for name, one in engine.containers().items()}
-    before = _stored(engine)
+    containers, before = engine.containers(), _stored(engine)
     _remove(engine, _client_name(engine))
     with tempfile.TemporaryFile("w+") as told:
         client = subprocess.Popen(_client(engine, plan), cwd=ROOT, stdout=told, stdin=subprocess.DEVNULL)
@@ -74,7 +73,7 @@ def trial(engine: Engine, plan: Plan) -> Outcome:
         except subprocess.TimeoutExpired:
             outcome.complaints.append("the client did not come to its end")
         finally:
-            undo_all(engine, networks)
+            undo_all(engine, containers)
             _remove(engine, _client_name(engine))
             client.wait()
         told.seek(0)
@@ -188,4 +187,4 @@ _TASK_ROWS = {"again": "attempts placed again", "strays": "late reports kept", "
 
 def _row(cells: Sequence[object]) -> str:
     first, *more = cells or ("",)
-    return f"{first:<25}" + "".join(f"{cell:>10}" for cell in more)
+    return (f"{first:<25}" + "".join(f"{cell:>10}" for cell in more)).rstrip()
