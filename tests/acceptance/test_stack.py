@@ -18,6 +18,7 @@ import pytest
 from stacks.engine import Engine, StackError
 
 ROOT = Path(__file__).parents[2]
+SEED = os.environ.get("WARRENER_TEST_SEED") or str(SystemRandom().randrange(10**6))
 IMAGES = ("rabbitmq:4-management", "postgres:17", os.environ.get("STACK_BASE", "python:3.11-slim-bookworm"))
 
 
@@ -63,10 +64,9 @@ def test_the_stack_comes_up_and_loses_and_doubles_nothing_under_faults(stack: En
     assert up.returncode == 0, up.stdout + up.stderr
     assert "The stack is up" in up.stdout
 
-    seed = os.environ.get("WARRENER_TEST_SEED") or str(SystemRandom().randrange(10**6))
-    trial = _stack("test", "--short", "--no-build", "--seed", seed)
+    trial = _stack("test", "--short", "--no-build", "--seed", SEED)
     print(trial.stdout)  # noqa: T201 - worth having in the report
-    assert trial.returncode == 0, f"--seed {seed}\n{trial.stdout}{trial.stderr}"
+    assert trial.returncode == 0, f"--seed {SEED}\n{trial.stdout}{trial.stderr}"
     assert "every run is accounted for" in trial.stdout
 
     told = _stack("ps")
