@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from warrener.signing import make_keys
 
+_VALID = timedelta(days=3650)
 KEYS = {"submit.key", "claims.key", "orders.key", "orders.pub", "gossip.key"}
 BROKER_CONF = """\
 default_vhost = warrener
@@ -46,6 +53,7 @@ def make_secrets(folder: Path) -> list[str]:
         },
     )
     _write_all(folder, {"token": _password()})
+    _write_all(folder, _certificate("mail"))
     for path in folder.iterdir():
         path.chmod(0o444)
     return sorted({path.name for path in folder.iterdir()} - before)
@@ -65,6 +73,27 @@ def _write_all(folder: Path, contents: dict[str, str]) -> None:
         draft = folder / f".{name}.{os.getpid()}"
         draft.write_text(content.rstrip("\n") + "\n")
         draft.replace(folder / name)
+
+
+def _certificate(host: str) -> dict[str, str]:
+    """Return a certificate that a host signed for itself, and its key: `HOST.crt`, `HOST.pem`."""
+    private = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + _VALID)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(private, None)
+    )
+    key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {f"{host}.crt": certificate.public_bytes(Encoding.PEM).decode(), f"{host}.pem": key.decode()}
 
 
 def _password() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import SMTP
 
 PORT = 1025
+SECRETS = Path("/run/secrets")
 KEEP = 1000
 MAX_BYTES = 1024 * 1024
 
@@ -27,9 +29,16 @@ class Kept(Mailbox):
 async def main(folder: str) -> None:
     box = Kept(folder)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: SMTP(box, data_size_limit=MAX_BYTES, hostname="mail", enable_SMTPUTF8=True, loop=loop), port=PORT
-    )
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(SECRETS / "mail.crt", SECRETS / "mail.pem")
+
+    def connected() -> SMTP:
+        return SMTP(
+            box, data_size_limit=MAX_BYTES, hostname="mail", enable_SMTPUTF8=True, loop=loop,
+            tls_context=tls, require_starttls=True,
+        )  # fmt: skip
+
+    server = await loop.create_server(connected, port=PORT)
     async with server:
         await server.serve_forever()
 
