@@ -96,7 +96,7 @@ def _test(options: argparse.Namespace) -> int:
     seed = options.seed if options.seed is not None else SystemRandom().randrange(10**6)
     runs = options.runs or (60 if options.short else 500)
     plan = Plan(
-        runs=runs, rate=2.0 if options.short else 3.0, most_faults=8 if options.short else 60,
+        runs=runs, rate=2.0 if options.short else 1.5, most_faults=8 if options.short else 60,
         timeout_s=150.0 if options.short else 1200.0, seed=seed, short=options.short,
     )  # fmt: skip
     print(f"{runs} runs on {engine.compose_name}, --seed {seed}", file=sys.stderr)

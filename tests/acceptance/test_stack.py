@@ -9,22 +9,27 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom
 
 import pytest
 
+from fleet.process import FleetError, Process
 from stacks.engine import Engine, StackError
 
 ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("STACK_DOCKER_DATA", "/var/lib/docker"))
 SEED = os.environ.get("WARRENER_TEST_SEED") or str(SystemRandom().randrange(10**6))
 IMAGES = ("rabbitmq:4-management", "postgres:17", os.environ.get("STACK_BASE", "python:3.11-slim-bookworm"))
 
 
 @pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def stack(monkeypatch: pytest.MonkeyPatch, docker_host: str | None) -> Iterator[Engine]:
     """Lend a stack of its own name and port; nothing of it is left."""
+    if docker_host is not None:
+        monkeypatch.setenv("DOCKER_HOST", docker_host)
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"warrener-test-{SystemRandom().randrange(10**6)}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -36,6 +41,35 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         yield engine
     finally:
         _stack("down", "--volumes")
+
+
+@pytest.fixture
+def docker_host() -> Iterator[str | None]:
+    """Start a daemon on the images that are on this machine, if none answers and this is root; else lend None."""
+    answers = shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False)
+    if not answers or answers.returncode == 0 or os.geteuid() != 0 or not shutil.which("dockerd") or not _has_images():
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="warrener-docker-") as name:
+        folder = Path(name)
+        command = [
+            "dockerd", "--data-root", str(DATA), "--exec-root", str(folder / "exec"), "-H", f"unix://{folder}/sock",
+            "--pidfile", str(folder / "pid"),
+        ]  # fmt: skip
+        daemon = Process.start("dockerd", command, log=folder / "log")
+        try:
+            try:
+                daemon.wait_until((folder / "sock").exists, timeout_s=60)
+            except FleetError as error:
+                pytest.skip(f"the Docker engine does not start here: {error}")
+            yield f"unix://{folder}/sock"
+        finally:
+            daemon.stop(grace_s=30)
+
+
+def _has_images() -> bool:
+    lists = DATA.glob("image/*/repositories.json")
+    return any(all(f'"{image}"' in path.read_text() for image in IMAGES) for path in lists)
 
 
 def _engine() -> Engine:
