@@ -94,9 +94,9 @@ def _test(options: argparse.Namespace) -> int:
         raise StackError(f"{engine.compose_name} could not start the stack; it says why above")
     engine.wait_until_well(_UP_WITHIN_S, _Progress().say)
     seed = options.seed if options.seed is not None else SystemRandom().randrange(10**6)
-    runs = options.runs or (60 if options.short else 500)
+    runs = options.runs or (40 if options.short else 500)
     plan = Plan(
-        runs=runs, rate=2.0 if options.short else 1.5, most_faults=8 if options.short else 60,
+        runs=runs, rate=2.0 if options.short else 1.5, most_faults=6 if options.short else 60,
         timeout_s=150.0 if options.short else 1200.0, seed=seed, short=options.short,
     )  # fmt: skip
     print(f"{runs} runs on {engine.compose_name}, --seed {seed}", file=sys.stderr)
@@ -182,7 +182,7 @@ def _options() -> argparse.Namespace:
         help="run a load while containers are killed, frozen and cut off, and account for every run",
         epilog="Exits with 1 unless every run ended once, as it should, by the client's account and the database's.",
     )
-    test.add_argument("--runs", type=int, help="how many (default 500; 60 with --short)")
+    test.add_argument("--runs", type=int, help="how many (default 500; 40 with --short)")
     test.add_argument("--seed", type=int, help="the same seed gives the same load and the same faults")
     test.add_argument("--short", action="store_true", help="a minute or two instead of ten")
     test.add_argument("--no-build", dest="build", action="store_false", help="take the image that is there")

@@ -11,7 +11,7 @@ from random import Random
 
 from .engine import Container, Engine, StackError
 
-_SHORT_S, _LONG_S = (1.0, 8.0), 40.0
+_SHORT_S, _LONG_S = 8.0, 40.0
 _FREEZES = 10
 _LONG_SHARE = 0.08
 """Longer than a lease, so that work is placed anew while its worker may still be about."""
@@ -45,7 +45,8 @@ def faults(services: Sequence[str], rng: Random, *, short: bool) -> Iterator[Fau
         rng.shuffle(pairs)
         for kind, service in pairs:
             is_long = not short and rng.random() < _LONG_SHARE
-            yield Fault(kind, service, rng.uniform(0.5, 2.0), _LONG_S if is_long else rng.uniform(*_SHORT_S))
+            most_s = _SHORT_S / 2 if short else _SHORT_S
+            yield Fault(kind, service, rng.uniform(0.5, 2.0), _LONG_S if is_long else rng.uniform(1.0, most_s))
 
 
 def inflict(engine: Engine, fault: Fault) -> None:
