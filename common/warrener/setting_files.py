@@ -37,6 +37,11 @@ def read_setting_files(environ: Mapping[str, str], variables: Iterable[str]) -> 
     return found
 
 
+def is_mounted(path: Path) -> bool:
+    """Tell whether a file lies where container engines mount secrets."""
+    return path.absolute().is_relative_to(MOUNTED)
+
+
 def _content(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -59,5 +64,5 @@ def _content(path: Path) -> str:
 
 
 def _refuse_open_to_others(path: Path, mode: int) -> None:
-    if mode & stat.S_IROTH and not path.absolute().is_relative_to(MOUNTED):
+    if mode & stat.S_IROTH and not is_mounted(path):
         raise InvalidSettings(f"{path} can be read by others; run: chmod 600 {path}")

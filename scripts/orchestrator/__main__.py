@@ -44,7 +44,8 @@ async def _run(options: argparse.Namespace) -> Books:
         folder.chmod(0o755)
         shape = Shape(
             runs=options.runs, fail=options.fail, slow=options.slow, cancel=options.cancel, twice=options.twice,
-            slow_s=options.slow_s, ledger="" if options.on == "settings" else str(folder / "ledger"),
+            slow_s=options.slow_s, whole=options.whole,
+            ledger=options.ledger if options.on == "settings" else str(folder / "ledger"),
         )  # fmt: skip
         rng = Random(options.seed)
         async with _deployment(options.on, folder) as (broker, settings):
@@ -106,6 +107,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--twice", type=_share, default=0.05, help="share that is submitted twice (default 0.05)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same load")
     parser.add_argument("--timeout", type=float, default=300, help="seconds until what is open counts as lost")
+    parser.add_argument("--whole", action="store_true", help="let runs build an environment and stage a file, too")
+    parser.add_argument(
+        "--ledger", default="", metavar="PATH",
+        help="with --on settings: a file that jobs and this program share, where each attempt notes its start",
+    )  # fmt: skip
     parser.add_argument(
         "--on", choices=("embedded", "fleet", "settings"), default=_default_place(),
         help="in this process, on private servers started here, or the deployment that WARRENER_BROKER and"

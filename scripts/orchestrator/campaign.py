@@ -23,7 +23,7 @@ ASK_EVERY_S = 3.0
 async def campaign(orchestrator: Orchestrator, shape: Shape, *, rate: float, timeout_s: float, rng: Random) -> Books:
     """Carry a load through; returns when every accepted run has ended, or the time is over."""
     books = Books()
-    definition, load = workflow(shape.ledger), list(requests(shape, rng))
+    definition, load = workflow(shape.ledger, whole=shape.whole), list(requests(shape, rng))
     heard = asyncio.Event()
     listening = asyncio.create_task(_listen(orchestrator, books, heard))
     try:

@@ -22,6 +22,8 @@ class Shape:
     slow_s: float = 2.0
     priorities: tuple[int, ...] = (2, 4, 6, 8)
     ledger: str = ""
+    whole: bool = False
+    """Whether a run also builds an environment and stages a file in, before its jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,31 @@ class Request:
 _START = 'if [ -n "$LEDGER" ]; then echo "$WARRENER_RUN/$WARRENER_TASK/$WARRENER_ATTEMPT" >>"$LEDGER"; fi; '
 
 
-def workflow(ledger: str) -> dict[str, Any]:
-    """Return the workflow of every run: two jobs, each of which notes in the ledger that it started."""
+def workflow(ledger: str, *, whole: bool = False) -> dict[str, Any]:
+    """Return the workflow of every run: two jobs, each of which notes in the ledger that it started.
+
+    `whole`: before them an environment without packages, and a file that is staged from it; the jobs run in it.
+    """
     note = {"LEDGER": ledger}
+    before: dict[str, Any] = {}
+    within: dict[str, Any] = {}
+    if whole:
+        source = "file:{{ tasks.python.output.path }}/pyvenv.cfg"
+        before = {"python": {"env": {"requirements": []}}, "file": {"stage": [{"from": source, "to": "data/file"}]}}
+        within = {"environment": "python"}
     return {
         "workflow": "mock-orchestrator",
         "params": {"seconds": {"type": "number", "default": 0}, "code": 0},
         "tasks": {
-            "first": {"job": {"shell": _START + "true", "env": note}},
+            **before,
+            "first": {
+                "needs": ["file"] if whole else [],
+                "job": {**within, "shell": _START + ("test -s data/file" if whole else "true"), "env": note},
+            },
             "second": {
                 "needs": ["first"],
                 "job": {
+                    **within,
                     "shell": _START + 'sleep "$SECONDS_LONG"; exit "$CODE"',
                     "env": {**note, "SECONDS_LONG": "{{ params.seconds }}", "CODE": "{{ params.code }}"},
                 },

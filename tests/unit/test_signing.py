@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from warrener import setting_files
 from warrener.errors import Forged, InvalidSettings
 from warrener.ids import AttemptRef, BootId, RunId, WorkerName
 from warrener.signing import ClaimKey, SubmitKey, make_keys, read_keys, read_submit_key, read_verifier, same_token
@@ -43,6 +44,13 @@ def test_programs_that_make_keys_together_agree(tmp_path: Path) -> None:
     keys = read_keys(tmp_path / "keys")
     read_verifier(tmp_path / "keys").check(b"body", keys.signer.sign(b"body"))
     assert not list((tmp_path / "keys").glob(".*"))
+
+
+def test_keys_may_be_open_where_container_engines_mount_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    monkeypatch.setattr(setting_files, "MOUNTED", folder)
+    read_keys(folder)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])

@@ -1,0 +1,1 @@
+"""The stack of docker-compose.yml: its secrets, its containers, and its trial."""
