@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warrener.alerts import Alert, AlertKind, Severity
+from warrener.alerts import RULES, Alert, AlertKind, Severity
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener_services.gossip.quiet import QuietHours, quiet_until
@@ -194,3 +195,18 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, says: str)
 def test_what_is_wrong_with_a_setting_is_said(settings: dict, says: str) -> None:
     with pytest.raises(InvalidSettings, match=says.replace("(", r"\(")):
         read_routes(Settings(**settings))
+
+
+# ── what the docs say ────────────────────────────────────────────────────────────────────────────────────────
+
+PAGE = (Path(__file__).parents[3] / "docs/alerts.md").read_text()
+
+
+def test_the_routes_of_the_docs_can_be_read(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert len(read(tmp_path, example).routes) == 3
+
+
+def test_the_docs_name_every_kind_with_its_severity() -> None:
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (\w+) \|", PAGE, re.MULTILINE))
+    assert rows == {kind: rule.severity for kind, rule in RULES.items()}
