@@ -26,6 +26,7 @@ class DelayWatch:
         self._open_after = (_BEGIN, "")
         self._stuck_at: datetime | None = None
         self._was_over: bool | None = None
+        self._piled_at: datetime | None = None
 
     async def look(self, now: datetime) -> Raised:
         """Return what is to be alerted now. Raises StoreUnavailable."""
@@ -54,10 +55,12 @@ class DelayWatch:
         ready, accepted = await self._store.read(count)
         number = ready + accepted
         if number > self._backlog:
-            self._was_over = False
+            if self._piled_at is not None and now - self._piled_at < _ANEW_EVERY:
+                return []
+            self._piled_at, self._was_over = now, False
             return [(_backlog(self._backlog), now)]
         if 2 * number <= self._backlog and self._was_over is not True:
-            self._was_over = True
+            self._piled_at, self._was_over = None, True
             return [(Alert(AlertKind.BACKLOG, "all", f"{number:,} tasks and runs wait.", over=True), now)]
         return []
 
@@ -65,13 +68,13 @@ class DelayWatch:
         before = now - self._stuck
         page = await self._store.read(lambda tx: tx.delays.open_runs(self._open_after, before, _PAGE))
         self._open_after = (page[-1].accepted_at, page[-1].run) if page else (_BEGIN, "")
-        found: Raised = [(_stuck(run, now), now) for run in page if run.moved_at <= before]
 
         def known(tx: Transaction) -> tuple[list[str], dict[str, OpenRun]]:
             runs = [row.alert.subject for row in tx.alerts.running(AlertKind.RUN_STUCK, _PAGE)]
             return runs, tx.delays.runs(runs)
 
         names, still = await self._store.read(known)
+        found: Raised = [(_stuck(run, now), now) for run in page if run.moved_at <= before and run.run not in names]
         for name in names:
             run = still.get(name)
             if run is None or run.moved_at > before:

@@ -174,7 +174,10 @@ class AlertDesk:
             some = self._own[:_SORTED_AT_ONCE]
             if not some:
                 continue
-            await self._asked(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
+            try:
+                await self._asked(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
+            except StoreRefused as error:
+                log.error("the database does not take alerts", reason=str(error), texts=[one.text for one, _ in some])
             del self._own[: len(some)]
             self._heard.set()
             self._unsorted.set()
