@@ -240,6 +240,42 @@ async def test_a_drained_worker_stays_drained_and_ends_what_it_has(
     await state_of(client, second.id, "job", "succeeded")
 
 
+async def test_a_call_that_kills_its_worker_is_given_up_after_three(place: FleetPlace, client: AsyncClient) -> None:
+    call = {"call": {"function": "storm.die", "once": True}, "retry": 5}
+    run = await client.submit({"workflow": "poison", "tasks": {"die": call}})
+    deaths = 0
+
+    async def look() -> TaskDetail:
+        nonlocal deaths
+        if not place.fleet.running("app"):
+            deaths += 1
+            await asyncio.to_thread(place.again, "app")
+        return await client.task(run.id, "die")
+
+    task = await until(look, lambda one: one.state == "failed")
+    assert (task.cause, task.tries, deaths) == ("poison", 0, 3)
+    assert "workers died 3 times while they did this (app)" in task.message
+    fine = await client.submit({"workflow": "fine", "tasks": {"f": {"job": {"argv": ["true"]}}}})
+    await state_of(client, fine.id, "f", "succeeded")
+
+
+async def test_a_worker_on_a_host_without_memory_takes_nothing_and_says_so(
+    place: FleetPlace, client: AsyncClient
+) -> None:
+    name, thirsty = "job_submission@3", {"WARRENER_MEMORY_FROM": "1", "WARRENER_MEMORY_FULL": "0.999"}
+    command = [sys.executable, "-m", "warrener_services.job_submission"]
+    await asyncio.to_thread(lambda: place.fleet.run(name, command, WARRENER_HONOUR_LOAD="true", **thirsty))
+    try:
+        found = await until(
+            client.workers, lambda all_: any(one.name == "job-submission-3" and one.withheld for one in all_)
+        )
+        one = next(one for one in found if one.name == "job-submission-3")
+        assert (one.slots, one.withheld, one.free, one.state) == (8, 8, 0, "up")
+        assert one.note == "8 slots kept empty for the load of its host"
+    finally:
+        await asyncio.to_thread(place.fleet.stop, name)
+
+
 def warrener(place: FleetPlace, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **place.fleet.settings}
     command = [sys.executable, "-m", "warrener_services.cli", *words]

@@ -90,5 +90,4 @@ class Restraint:
         self._changed()
 
     def _apply(self) -> None:
-        by_limit = 0 if self.limit is None else max(0, self._slots.count - self.limit)
-        self._slots.withhold(max(self.by_load, by_limit))
+        self._slots.restrain(by_load=self.by_load, limit=self.limit)

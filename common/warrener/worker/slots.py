@@ -24,8 +24,8 @@ class Slots:
         self.most = count if most is None else most
         self.free = count
         """Below zero when an earlier life, with more slots, left more than fits."""
-        self.withheld = 0
-        """Slots that are kept empty: begun work goes on, and nothing new takes them."""
+        self._by_load = 0
+        self._limit: int | None = None
         self.freed: Callable[[], None] = lambda: None
         """Called when slots become free."""
         self.room = asyncio.Event()
@@ -40,9 +40,15 @@ class Slots:
         """How many slots new work may take now; below zero while more is taken than may be."""
         return self.free - self.withheld
 
-    def withhold(self, number: int) -> None:
-        """Keep so many slots empty from now on, as soon as what is in them ends."""
-        self.withheld = min(number, self.count)
+    @property
+    def withheld(self) -> int:
+        """How many slots are kept empty: begun work goes on in them, and nothing new takes them."""
+        by_limit = 0 if self._limit is None else self.count - self._limit
+        return max(min(self._by_load, self.count), by_limit, 0)
+
+    def restrain(self, *, by_load: int, limit: int | None) -> None:
+        """Keep so many slots empty from now on, and fill no more than the limit, however the count changes."""
+        self._by_load, self._limit = by_load, limit
         self.note_room()
 
     def offer(self, bundle: Bundle, orders: Iterable[Order]) -> None:

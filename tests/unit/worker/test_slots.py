@@ -53,18 +53,27 @@ def test_withheld_slots_are_not_filled_and_what_runs_runs_on() -> None:
     slots, owner = Slots(4), Owner()
     offer(slots, owner, range(4))
     assert slots.next(lambda _: False) is not None
-    slots.withhold(3)
+    slots.restrain(by_load=3, limit=None)
     assert slots.next(lambda _: False) is None
     assert (slots.open, slots.free, slots.room.is_set()) == (0, 3, False)
-    slots.withhold(4)
+    slots.restrain(by_load=4, limit=None)
     assert slots.open == -1
-    slots.withhold(0)
+    slots.restrain(by_load=0, limit=None)
     assert slots.next(lambda _: False) is not None
 
 
 def test_without_an_open_slot_there_is_no_room() -> None:
     slots = Slots(4)
-    slots.withhold(4)
+    slots.restrain(by_load=4, limit=None)
     assert not slots.room.is_set()
-    slots.withhold(3)
+    slots.restrain(by_load=3, limit=None)
     assert slots.room.is_set()
+
+
+def test_a_limit_holds_also_when_the_count_grows() -> None:
+    slots = Slots(2, most=8)
+    slots.restrain(by_load=0, limit=1)
+    slots.grow(6)
+    assert (slots.count, slots.open, slots.withheld) == (8, 1, 7)
+    slots.restrain(by_load=0, limit=None)
+    assert slots.open == 8
