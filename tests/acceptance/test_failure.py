@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[FleetPlace]:
         place.fleet.start("scheduler@2", "gossip")
         for name in ROLLING:  # a program that is stopped before it can say so ends by the signal
             if says := WORKS.get(name.partition("@")[0], "worker starts"):
-                place.fleet.wait_until(name, lambda name=name, says=says: says in place.fleet.log_of(name))
+                says_so(place, name, says)
         yield place
     if request.session.testsfailed == failed_before:
         shutil.rmtree(folder)
@@ -101,6 +102,15 @@ def sleepers(mark: str) -> list[int]:
     return found
 
 
+def says_so(place: FleetPlace, name: str, says: str, since: int = 0) -> None:
+    """Block until a program has said something."""
+    until_s = now_s() + WITHIN_S
+    while says not in place.fleet.log_of(name)[since:]:
+        assert now_s() < until_s, place.fleet.log_of(name)[-2000:]
+        assert place.fleet.running(name), place.fleet.log_of(name)[-2000:]
+        time.sleep(0.1)
+
+
 async def restart(place: FleetPlace, name: str) -> None:
     """Stop a program as its administrator would, start it again, and wait until it works."""
     before = len(place.fleet.log_of(name))
@@ -109,7 +119,7 @@ async def restart(place: FleetPlace, name: str) -> None:
     said_before = len(place.fleet.log_of(name))
     await asyncio.to_thread(place.fleet.again, name)
     says = WORKS.get(name.partition("@")[0], "worker starts")
-    await asyncio.to_thread(place.fleet.wait_until, name, lambda: says in place.fleet.log_of(name)[said_before:])
+    await asyncio.to_thread(says_so, place, name, says, said_before)
     assert said_before >= before
 
 

@@ -93,11 +93,10 @@ class SqlStore:
         self._last = Applied()
 
     async def migrate(self, *, shards: int) -> Deployment:
-        def upgrade(connection: Connection) -> Deployment:
-            migrations.upgrade(connection)
-            return _make_deployment(connection, shards)
-
-        return await self._run(upgrade, "transact")
+        if not await self._run(migrations.is_done, "read"):
+            migrations.prepare()
+            await self._run(migrations.upgrade, "transact")
+        return await self._run(lambda connection: _make_deployment(connection, shards), "transact")
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(lambda connection: work(_transaction(connection)), "transact")

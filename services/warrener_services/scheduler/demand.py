@@ -49,10 +49,10 @@ async def listen(broker: Broker, queue: Queue, peers: Peers, clock: Clock) -> No
 
 
 def tell(tick: Tick) -> None:
-    """Say what we want of each lane, if it is time."""
+    """Say what we want of each lane, if it is time; an engine without a name, as in a test, has nobody to say it as."""
     peers = tick.book.peers
     since = peers.since_told(tick.now)
-    if since < (AT_ONCE if peers.others else ALONE_EVERY):
+    if not peers.name or since < (AT_ONCE if peers.others else ALONE_EVERY):
         return
     lanes = _lanes(tick)
     if since < AGAIN_EVERY and not (_worth_sharing(tick, lanes, since) if peers.others else not peers.has_told(lanes)):

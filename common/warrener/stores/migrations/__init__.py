@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,21 @@ _LOCK = 0x57617272656E6572 >> 2
 """PostgreSQL's advisory lock of migrations: two programs that start at the same time take turns."""
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the tables to this version, within the connection's transaction; raises Refused if they are newer.
+def is_done(connection: Connection) -> bool:
+    """Tell whether the tables are at this version, without Alembic: its import is a part of a program's start."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    newest = max(path.name.partition("_")[0] for path in (_HERE / "versions").glob("0*.py"))
+    return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == newest)
 
-    Mostly there is nothing to do. Then Alembic is not even imported: that is a part of every program's start.
-    """
-    if _at(connection) == max(path.name.partition("_")[0] for path in (_HERE / "versions").glob("0*.py")):
-        return
+
+def prepare() -> None:
+    """Import what `upgrade` needs, before a transaction stands open for it: a database may end one that idles."""
+    importlib.import_module("alembic.command")
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the tables to this version, within the connection's transaction; raises Refused if they are newer."""
     from alembic import command
 
     if connection.dialect.name == "postgresql":
@@ -38,13 +47,6 @@ def upgrade(connection: Connection) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def _at(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
 
 
 def current(connection: Connection) -> str | None:
