@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from desk import Desk, Hand, at_once, call, job
-from warrener.messages import EndedLife, Grant, Heartbeat, Kind
+from warrener.messages import EndedLife, Grant, Heartbeat, Kind, LostLane
 from warrener.states import State
+from warrener.store import TaskRow
+from warrener_services.scheduler.lost import Lost
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -102,3 +109,54 @@ def test_a_grant_told_again_begins_the_lease_again(desk: Desk) -> None:
     desk.deliver(worker.claim(grant))  # the first answer got lost; the worker will count from this claim
     desk.wait(seconds=25)
     assert (desk.task(run).state, desk.task(run).attempt) == (State.RUNNING, 1)
+
+
+def lost_beat(hand: Hand, lane: str, ago_s: float = 0.0) -> Heartbeat:
+    return hand.beat().model_copy(update={"lost": [LostLane(lane=lane, ago_s=ago_s)]})
+
+
+def test_orders_are_placed_anew_when_a_worker_says_that_their_queue_is_gone_and_others_are_not(desk: Desk) -> None:
+    caller, jobber = Hand("call-a"), Hand("job-a", Kind.JOB)
+    desk.hire(caller, jobber)
+    lost, other = desk.submit({"t": call()}), desk.submit({"t": job()})
+    desk.wait(seconds=1)
+    desk.deliver(lost_beat(caller, desk.task(lost).lane))
+    assert (desk.task(lost).state, desk.task(lost).attempt, desk.task(lost).tries) == (State.ORDERED, 2, 0)
+    assert desk.task(other).attempt == 1
+
+
+def test_a_queue_that_is_told_of_again_recalls_nothing_that_was_ordered_since(desk: Desk) -> None:
+    caller = Hand("call-a")
+    desk.hire(caller)
+    run = desk.submit({"t": call()})
+    desk.wait(seconds=1)
+    desk.deliver(lost_beat(caller, desk.task(run).lane))
+    desk.wait(seconds=5)
+    desk.deliver(lost_beat(caller, desk.task(run).lane, ago_s=5.0))
+    assert (desk.task(run).state, desk.task(run).attempt) == (State.ORDERED, 2)
+
+
+def test_what_was_sent_to_a_queue_of_reports_that_is_gone_is_ordered_anew_and_what_runs_is_not(desk: Desk) -> None:
+    caller, jobber = Hand("call-a"), Hand("job-a", Kind.JOB)
+    desk.hire(caller, jobber)
+    at_work, _ = running(desk, jobber)
+    runs = [desk.submit({"t": call()}) for _ in range(3)]
+    desk.wait(seconds=1)
+    for shard in range(1024):
+        desk.engine.lose(f"reports.{shard}", desk.now)
+    desk.wait(seconds=1)
+    assert [desk.task(run).attempt for run in runs] == [2, 2, 2]
+    assert (desk.task(at_work).state, desk.task(at_work).attempt) == (State.RUNNING, 1)
+
+
+def test_many_lost_orders_are_placed_anew_a_part_at_a_time() -> None:
+    lost, rows = Lost(), [lost_row(n) for n in range(1_200)]
+    lost.add("orders.job", NOW)
+    assert [len(lost.take(rows, 500)) for _ in range(3)] == [500, 500, 200]
+    assert not lost
+
+
+def lost_row(n: int) -> TaskRow:
+    return cast("TaskRow", SimpleNamespace(
+        ref=(f"r{n}", 0), attempt=1, state=State.ORDERED, ordered_at=NOW, lane="job", worker=None, shard=0
+    ))  # fmt: skip
