@@ -162,6 +162,7 @@ class Desk:
             driver.deserialize(_migrated(shards))
         self.store = SqlStore(Inline(self._database))
         self.engine = Engine(self.rules)
+        self.engine.book.peers.name = "scheduler-a"
         self.hands: dict[str, Hand] = {}
         self.orders: list[Order] = []
         self.routes: list[tuple[str, list[str], bool]] = []
@@ -195,6 +196,7 @@ class Desk:
     def crash(self) -> None:
         """Lose everything that was in memory."""
         self.engine = Engine(self.rules)
+        self.engine.book.peers.name = "scheduler-a"
         self.own()
 
     def do(self, work: Callable[[Transaction], T]) -> T:

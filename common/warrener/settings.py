@@ -43,7 +43,10 @@ class Settings(BaseSettings):
     state: Path = Field(default_factory=lambda: Path.home() / ".local/state/warrener")
     """The folder of everything that this deployment keeps on this host, unless told otherwise below."""
     broker: str = "memory://"
-    """`amqp://user:password@host:port/vhost`, or `memory://` within one process."""
+    """`amqp://user:password@host:port/vhost`, or `memory://` within one process.
+
+    A cluster: `amqp://user:password@one,two,three/vhost?queues=quorum`.
+    """
     store: str = ""
     """`postgresql://user:password@host:port/database` or `sqlite:///path`; empty: `<state>/warrener.db`."""
     gossip: str = "static://"

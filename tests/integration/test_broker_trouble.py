@@ -246,7 +246,7 @@ async def test_a_fleet_flows_again_within_15_s_after_its_broker_was_killed_stopp
 @pytest.mark.timeout(300)
 async def test_a_fleet_outlives_a_broker_that_comes_back_empty(tmp_path: Path) -> None:
     async with fleet_of_one(tmp_path, slots=4) as (fleet, client):
-        before = await submit_many(client, 300)
+        before = await submit_many(client, 100)
         await asyncio.to_thread(fleet.rabbitmq.kill)
         shutil.rmtree(fleet.rabbitmq.folder / "data")
         await asyncio.to_thread(fleet.rabbitmq.start)

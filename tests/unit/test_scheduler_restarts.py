@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
@@ -151,7 +151,7 @@ def test_what_was_sent_to_a_queue_of_reports_that_is_gone_is_ordered_anew_and_wh
 
 def test_many_lost_orders_are_placed_anew_a_part_at_a_time() -> None:
     lost, rows = Lost(), [lost_row(n) for n in range(1_200)]
-    lost.add("orders.job", NOW)
+    lost.add("orders.job", NOW + timedelta(seconds=1))
     assert [len(lost.take(rows, 500)) for _ in range(3)] == [500, 500, 200]
     assert not lost
 

@@ -7,9 +7,9 @@ harm: an order that is superseded is refused to whoever claims it, and a direct 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,7 +32,7 @@ class Lost:
 
     def __init__(self) -> None:
         self._queues: dict[str, datetime] = {}
-        self._attempts: deque[tuple[TaskRef, int]] = deque()
+        self._attempts: dict[tuple[TaskRef, int], None] = {}  # each once, however many queues tell of it
 
     def __bool__(self) -> bool:
         return bool(self._queues or self._attempts)
@@ -51,15 +51,18 @@ class Lost:
                     queues=len(self._queues), for_example=min(self._queues), orders=len(found),
                 )  # fmt: skip
             self._queues.clear()
-            self._attempts.extend(found)
-        return [self._attempts.popleft() for _ in range(min(limit, len(self._attempts)))]
+            self._attempts.update(dict.fromkeys(found))
+        taken = list(islice(self._attempts, limit))
+        for attempt in taken:
+            del self._attempts[attempt]
+        return taken
 
     def _holds(self, row: TaskRow) -> bool:
         if row.state is not State.ORDERED or row.ordered_at is None:
             return False
         lane = row.lane if row.worker is None else f"worker.{row.worker}"
         lost_at = (self._queues.get(orders(lane).name), self._queues.get(reports(row.shard).name))
-        return any(at is not None and row.ordered_at <= at for at in lost_at)
+        return any(at is not None and row.ordered_at < at for at in lost_at)
 
 
 def recall(tick: Tick) -> None:
