@@ -90,7 +90,18 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "wake/1": {"shards": some(st.integers(0, 1023), 0)},
     "demand/1": {
         "scheduler": NAMES, "used": st.dictionaries(NAMES, COUNTS),
-        "lanes": st.dictionaries(TEXTS, st.fixed_dictionaries({"in_flight": COUNTS, "ready": COUNTS})),
+        "lanes": st.dictionaries(
+            TEXTS,
+            st.fixed_dictionaries(
+                {"in_flight": COUNTS, "ready": COUNTS, "queued": COUNTS, "sites": st.dictionaries(NAMES, COUNTS)}
+            ),
+        ),
+        "slots": st.dictionaries(TEXTS, COUNTS),
+    },
+    "elastic/1": {
+        "who": TEXTS, "host": TEXTS, "pool": NAMES, "turn": TEXTS, "acting": st.booleans(), "lanes": some(TEXTS, 0),
+        "minimum": COUNTS, "maximum": COUNTS, "wanted": COUNTS, "running": COUNTS, "why": TEXTS,
+        "action_at": st.none() | MOMENTS,
     },
     "members/1": {
         "members": some(

@@ -148,6 +148,11 @@ class WorkerService:
         self._leases.answer_roll_call()
         self._performing.dispatch()
 
+    @property
+    def takes_work(self) -> bool:
+        """Whether it may be given work at all: it is neither draining nor drained."""
+        return self._leases.state == "up" and self._restraint.limit != 0
+
     async def run(self) -> None:
         """Work until stopped or cancelled; a second cancellation ends it at once, as a crash would."""
         async with asyncio.TaskGroup() as group:

@@ -129,7 +129,8 @@ class Several:
     def _wants(self, now_s: float) -> dict[str, Want]:
         """Add up what the schedulers said of our lanes; silence counts as no demand, and so moves nothing by itself."""
         words = [word for at_s, word in self._words.values() if now_s - at_s < BELIEVED_S]
-        return {lane: _want(lane, words, member.who.site.name) for lane, member in self._members.items()}
+        able = {lane: member for lane, member in self._members.items() if member.takes_work}
+        return {lane: _want(lane, words, member.who.site.name) for lane, member in able.items()}
 
     def _settle_up(self) -> None:
         """Hand the slots that their lanes can part with to those that are meant to have more."""

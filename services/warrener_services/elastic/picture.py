@@ -54,7 +54,7 @@ class Picture:
             elif member is not None or (crew.whole_lane and beat.site == site):
                 own_slots, own_held = own_slots + beat.slots, own_held + len(beat.attempts)
             elif beat.state == "up" and beat.site == site:
-                others, others_held = others + beat.slots, others_held + len(beat.attempts)
+                others, others_held = others + _may_fill(beat), others_held + len(beat.attempts)
         in_flight = max(0, sum(one.in_flight for one in demands) - gone_held)
         return Seen(
             queued=sum(_usable(one, site) for one in demands),
@@ -80,6 +80,11 @@ class Picture:
             own = [f"call.{app}" for app in beat.apps] if beat.task_kind is Kind.CALL else [beat.task_kind.value]
             if not set(own).isdisjoint(lanes):
                 yield beat
+
+
+def _may_fill(beat: Heartbeat) -> int:
+    """Return how many slots a worker may fill: a drained one counts for nothing."""
+    return beat.slots if beat.limit is None else min(beat.slots, beat.limit)
 
 
 def _usable(demand: LaneDemand, site: str) -> int:

@@ -57,6 +57,7 @@ def test_own_workers_and_others_are_told_apart() -> None:
     picture.hear_beat(beat("going", held=2, state="draining"), 1)
     picture.hear_beat(beat("other", held=4, slots=6), 1)
     picture.hear_beat(beat("far", site="there"), 1)
+    picture.hear_beat(beat("drained", limit=0), 1)
     picture.hear_beat(beat("env-1", task_kind=Kind.ENV), 1)
     ours = crew("own", leaving=("going",))
     seen = picture.seen(["job"], "here", ours, 2)

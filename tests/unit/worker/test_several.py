@@ -29,6 +29,7 @@ class Member:
         self.who = SimpleNamespace(site=SimpleNamespace(name="here"))
         self.up = asyncio.Event()
         self.told: list[int] = []
+        self.takes_work = True
 
     def resized(self) -> None:
         self.told.append(self.slots.offered)
@@ -129,6 +130,16 @@ def test_what_is_bound_to_another_site_attracts_no_slots(worker: Worker) -> None
     worker.several.hear(Demand(scheduler="s", lanes=lanes))
     worker.several.shift()
     assert worker.counts["job"] == 3
+
+
+def test_a_drained_kind_gets_no_slots_and_gives_its_own(worker: Worker) -> None:
+    worker.members["job"].takes_work = False
+    worker.hear(job=50)
+    worker.several.shift()
+    assert worker.counts["job"] == 3
+    worker.hear(job=50, env=50)
+    worker.several.shift()
+    assert worker.counts == {"env": 7, "stage": 1, "job": 1}
 
 
 def test_bounds_that_cannot_be_kept_are_refused() -> None:
