@@ -109,7 +109,7 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _built(engine: Engine) -> None:
-    if engine.compose("build", "scheduler-1"):  # the image of all programs
+    if engine.compose("build", "mail"):  # the image of all programs
         raise StackError("the image could not be built; the builder says why above. Can this machine reach a registry?")
 
 

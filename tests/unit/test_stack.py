@@ -113,6 +113,13 @@ def test_both_generations_of_compose_know_every_word() -> None:
         assert "start_interval" not in service["healthcheck"]
 
 
+def test_the_image_is_built_once_and_before_it_is_needed() -> None:
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["mail"]
+    for name, service in LASTING.items():
+        if service["image"].startswith("warrener") and name != "mail":
+            assert "mail" in service["depends_on"], name
+
+
 def test_the_image_needs_no_buildkit_and_is_pinned() -> None:
     assert not re.search(r"^# *syntax=|RUN +--|COPY +--(?!from=)|<<", DOCKERFILE, re.MULTILINE)
     assert "--require-hashes" in DOCKERFILE
