@@ -34,6 +34,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, docker_host: str | None) -> Iterator[
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("STACK_PORT", str(probe.getsockname()[1]))
+    monkeypatch.setenv("STACK_HONOUR_LOAD", "false")  # whatever else this machine does
     for name in [name for name in os.environ if name.startswith("WARRENER_")]:
         monkeypatch.delenv(name)
     engine = _engine()
