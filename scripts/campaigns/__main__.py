@@ -39,7 +39,14 @@ def _campaign(options: argparse.Namespace) -> int:
         seed=options.seed, trials=options.trials, short=options.short, minutes=options.minutes,
         lease_s=options.lease, serf=not options.without_serf,
     )  # fmt: skip
-    verdict = asyncio.run(carry_out(options.campaign, PLANS[options.campaign], folder, told))
+    try:
+        verdict = asyncio.run(carry_out(options.campaign, PLANS[options.campaign], folder, told))
+    except KeyboardInterrupt:
+        print(f"chaos: stopped; nothing was audited. The history so far is in {folder}", file=sys.stderr)
+        return 130
+    except FleetError as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 2
     for server in ("rabbitmq", "postgresql"):
         shutil.rmtree(folder / server, ignore_errors=True)  # large, and all that counts is in the history
     return _say(verdict, folder / "history.jsonl")

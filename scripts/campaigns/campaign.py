@@ -109,13 +109,13 @@ class Campaign:
             await asyncio.sleep(_LOOK_EVERY_S)
         return None
 
-    async def warm(self) -> None:
-        """Wait until every worker has started something: before that, a fault would hit nothing."""
-        wanted = {(kind, meadow.name) for kind in ("job", "call") for meadow in self.deployment.meadows}
+    async def warm(self, *kinds: str) -> None:
+        """Wait until every worker (of these kinds) has started something: before that, a fault would hit nothing."""
+        wanted = {(kind, meadow.name) for kind in kinds or ("job", "call") for meadow in self.deployment.meadows}
         begun_s = now_s()
         while wanted:
             wanted -= {(line["kind"], line["host"]) for line in self.history.look()}
-            if now_s() - begun_s > 90:
+            if now_s() - begun_s > 150:
                 raise SystemExit(f"nothing starts on {sorted(wanted)}; see the logs in {self.deployment.folder}")
             await asyncio.sleep(_LOOK_EVERY_S)
 

@@ -140,7 +140,7 @@ def _choose(campaign: Campaign) -> tuple[str, str, Way]:
     of_broker = rng.choice(servers.BROKER_STRIKES)
     of_database = rng.choice(servers.DATABASE_STRIKES)
     ways: list[tuple[int, str, str, Way]] = [
-        (6, "kill", host.name, lambda: strike(campaign, name, late_s=0, away_s=rng.uniform(0, 1))),
+        (6, "kill", host.name, lambda: strike(campaign, name, late_s=0, away_s=rng.uniform(0, 1), limit_s=None)),
         (2, "power", host.name, lambda: _power(campaign, host)),
         (2, "cable", host.name, lambda: _away(campaign, host.unplug, host.heal, 2, 15)),
         (2, "cut", host.name, lambda: _away(campaign, host.cut, host.heal, 2, 15)),

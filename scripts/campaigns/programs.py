@@ -26,10 +26,10 @@ async def kills(campaign: Campaign) -> None:
         async with asyncio.TaskGroup() as tasks:
             for name in wave:
                 late_s, away_s = campaign.rng.uniform(0, 0.3), campaign.rng.uniform(0, 1)
-                tasks.create_task(strike(campaign, name, late_s=late_s, away_s=away_s))
+                tasks.create_task(strike(campaign, name, late_s=late_s, away_s=away_s, limit_s=NEW_WORK_WITHIN_S))
 
 
-async def strike(campaign: Campaign, name: str, *, late_s: float, away_s: float) -> None:
+async def strike(campaign: Campaign, name: str, *, late_s: float, away_s: float, limit_s: float | None) -> None:
     """Kill one program, start it again, and measure when it works again."""
     deployment = campaign.deployment
     await asyncio.sleep(late_s)
@@ -40,7 +40,7 @@ async def strike(campaign: Campaign, name: str, *, late_s: float, away_s: float)
     again_s = now_s()
     await asyncio.to_thread(deployment.again, name)
     took_s = await _works_again(campaign, name, proves, again_s)
-    campaign.figure("restart to new work, s", took_s, target=name, limit=NEW_WORK_WITHIN_S)
+    campaign.figure("restart to new work, s", took_s, target=name, limit=limit_s)
     campaign.over("kill", name, trial)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -99,7 +100,9 @@ BROKER_STRIKES: list[Callable[[Campaign], Awaitable[float]]] = [_kill, _freeze, 
 async def rebuild(campaign: Campaign) -> None:
     """Lose a broker that holds thousands of orders, and measure until the last of them is done."""
     deployment, wanted = campaign.deployment, campaign.trials(10_000, 1_000)
-    await campaign.traffic.one(campaign.load.many(10))
+    few = (campaign.load.calls() for _ in itertools.count())
+    async with campaign.traffic.flowing(few, rate=10):
+        await campaign.warm("call")
     await campaign.eye.until_all_ended()
     workers = [name for name in deployment.programs if name.startswith("call-")]
     for name in workers:  # as long as their silence is short, they get orders

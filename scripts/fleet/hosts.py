@@ -32,7 +32,13 @@ DRIVER = f"{NETWORK}.254"
 _INSIDE = "FLEET_HOSTS_INSIDE"
 _MOST = 200
 _NAMESPACES = Path("/run/netns")
-_NEEDED = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux", "unshare": "util-linux"}
+_NEEDED = {
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "setpriv": "util-linux",
+}
 
 
 def missing() -> str:
@@ -41,11 +47,9 @@ def missing() -> str:
         return "network namespaces are a thing of Linux"
     if os.geteuid() != 0:
         return "hosts in network namespaces need root"
-    absent = [package for program, package in _NEEDED.items() if shutil.which(program) is None]
+    absent = " ".join(sorted({package for program, package in _NEEDED.items() if shutil.which(program) is None}))
     if absent:
-        return (
-            f"not installed: {', '.join(sorted(set(absent)))}; as root: apt-get install {' '.join(sorted(set(absent)))}"
-        )
+        return f"not installed: {absent}; as root: apt-get install {absent}"
     probe = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     return f"this machine does not allow namespaces: {done.stderr.strip()}" if done.returncode else ""
@@ -61,14 +65,22 @@ def isolated(module: str) -> None:
         if why:
             raise FleetError(why)
         _NAMESPACES.mkdir(parents=True, exist_ok=True)
-        os.environ[_INSIDE] = "1"
-        namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        os.execvp(  # noqa: S606 - to become it
-            "unshare", ["unshare", *namespaces, sys.executable, "-m", module, *sys.argv[1:]]
-        )
+        sys.exit(_live_beside([sys.executable, "-m", module, *sys.argv[1:]]))
     elif os.getpid() == 1:
         _init()
     # the child of `_init` goes on
+
+
+def _live_beside(command: Sequence[str]) -> int:
+    """Run a command in new namespaces; the end of either of us is the end of them."""
+    namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    inside = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, *command], env={**os.environ, _INSIDE: "1"}
+    )
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells those inside too, and they end in order
+    signal.signal(signal.SIGTERM, lambda *_: inside.kill())
+    code = inside.wait()
+    return code if code >= 0 else 128 - code
 
 
 def _init() -> None:

@@ -80,7 +80,7 @@ def test_a_small_campaign_finds_nothing_lost_doubled_stuck_or_unexpected(campaig
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_campaign_that_is_ended_leaves_no_process_and_no_host(how: signal.Signals, open_folder: Path) -> None:
     process = start(open_folder / "c", "kills", "--short")
     agent = open_folder / "c" / "serf-desk-1"
@@ -90,7 +90,7 @@ def test_a_campaign_that_is_ended_leaves_no_process_and_no_host(how: signal.Sign
     if how is signal.SIGINT:
         os.killpg(process.pid, how)  # as a terminal does
     else:
-        process.kill()
+        process.send_signal(how)
     process.communicate()
     deadline = time.monotonic() + 20
     while living(open_folder):
