@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from fleet.hosts import Host
@@ -60,8 +60,19 @@ async def _victims(campaign: Campaign, count: int) -> Sequence[Host]:
         return len(await busy()) >= count
 
     await campaign.until(enough, within_s=30)
-    found = await busy()
+    found = await busy() or await _somebody(campaign, busy)
     return campaign.rng.sample(found, min(count, len(found)))
+
+
+async def _somebody(campaign: Campaign, busy: Callable[[], Awaitable[list[Host]]]) -> list[Host]:
+    """Wait longer: a host that failed often gets no work for a while."""
+
+    async def anybody() -> bool:
+        return bool(await busy())
+
+    if await campaign.until(anybody, within_s=120) is None:
+        raise SystemExit(f"no host gets any work any more; see the logs in {campaign.deployment.folder}")
+    return await busy()
 
 
 async def _held(campaign: Campaign, host: Host) -> list[tuple[str, str, int]]:
