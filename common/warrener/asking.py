@@ -135,6 +135,12 @@ def submission(
     return Ask("POST", "/runs", body=body | (written[0] if len(written) == 1 else {"runs": written}))
 
 
+def configure(name: str, value: str | None) -> Ask:
+    """Ask for a setting of all programs; None gives it up."""
+    path = path_of("configuration", name)
+    return Ask("DELETE", path) if value is None else Ask("PUT", path, body={"value": value})
+
+
 def one_run(
     params: Mapping[str, Json] | None, key: str | None, priority: int | None, logical_time: datetime | None
 ) -> RunAsked:

@@ -23,6 +23,7 @@ from warrener.runs import FINAL
 from warrener.views import (
     AlertDetail,
     AlertView,
+    ConfiguredView,
     DrainView,
     Health,
     LogPage,
@@ -197,6 +198,14 @@ class AsyncClient:
             start = page.next
 
     # ── the deployment ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def configuration(self) -> list[ConfiguredView]:
+        """List what is configured for all programs while they run."""
+        return [asking.read(ConfiguredView, one) for one in await self._ask(Ask("GET", "/configuration"))]
+
+    async def configure(self, name: str, value: str | None) -> ConfiguredView:
+        """Configure a setting for all programs, or with None let their own hold again."""
+        return asking.read(ConfiguredView, await self._ask(asking.configure(name, value)))
 
     async def members(self) -> list[MemberView]:
         """List the members of the gossip pool, as far as the gateway has heard."""

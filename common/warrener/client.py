@@ -29,6 +29,7 @@ from warrener.runs import FINAL
 from warrener.views import (
     AlertDetail,
     AlertView,
+    ConfiguredView,
     DrainView,
     Health,
     LogPage,
@@ -214,6 +215,14 @@ class Client:
             start = page.next
 
     # ── the deployment ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def configuration(self) -> list[ConfiguredView]:
+        """List what is configured for all programs while they run."""
+        return [asking.read(ConfiguredView, one) for one in self._ask(Ask("GET", "/configuration"))]
+
+    def configure(self, name: str, value: str | None) -> ConfiguredView:
+        """Configure a setting for all programs, or with None let their own hold again."""
+        return asking.read(ConfiguredView, self._ask(asking.configure(name, value)))
 
     def members(self) -> list[MemberView]:
         """List the members of the gossip pool, as far as the gateway has heard."""

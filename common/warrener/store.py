@@ -207,6 +207,16 @@ class ParkedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfiguredRow:
+    """A setting of all programs; None: it is not configured any more. `version` counts changes of any setting."""
+
+    name: str
+    value: str | None
+    version: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """A worker or a whole host that a person wants to get no more work."""
 
@@ -472,6 +482,18 @@ class RunTimes(Protocol):
         ...
 
 
+class Configuration(Protocol):
+    """What is configured for all programs while they run."""
+
+    def all(self) -> Sequence[ConfiguredRow]:
+        """Return every row, by name; the largest version is that of the whole."""
+        ...
+
+    def set(self, name: str, value: str | None, at: datetime) -> int:
+        """Set a value, or with None unset it; return the new version. Of two at once one raises StoreRefused."""
+        ...
+
+
 class Transaction(Protocol):
     """What a function may do within one transaction."""
 
@@ -483,6 +505,7 @@ class Transaction(Protocol):
     notes: Notes
     past: Past
     run_times: RunTimes
+    configuration: Configuration
     alerts: Alerts
     letters: Letters
     delays: Delays

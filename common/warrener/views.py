@@ -257,6 +257,21 @@ class WorkerView(View):
     note: str = Field(default="", description="Why it gets less work than it could take, or none.")
 
 
+class ConfiguredView(View):
+    """A setting of all programs, as it is configured while they run."""
+
+    name: str
+    value: str
+    version: int
+    at: AwareDatetime
+
+
+class ConfiguredAsked(Asked):
+    """A value asked for."""
+
+    value: str = Field(max_length=200)
+
+
 class MemberView(View):
     """A member of the gossip pool: a host, or a program with an agent of its own."""
 

@@ -26,6 +26,7 @@ from warrener.states import State
 from warrener.store import (
     AttemptRow,
     Changes,
+    ConfiguredRow,
     Death,
     Definition,
     Drain,
@@ -495,6 +496,17 @@ async def test_a_program_frozen_in_a_transaction_holds_nobody_up_for_long(
 
 
 # ── run times ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_configured_settings_have_versions_that_only_grow(store: SqlStore) -> None:
+    assert await store.read(lambda tx: tx.configuration.all()) == []
+    assert await store.transact(lambda tx: tx.configuration.set("log", "debug", NOW)) == 1
+    assert await store.transact(lambda tx: tx.configuration.set("other", "x", NOW)) == 2
+    assert await store.transact(lambda tx: tx.configuration.set("log", None, NOW + timedelta(seconds=1))) == 3
+    assert await store.read(lambda tx: tx.configuration.all()) == [
+        ConfiguredRow("log", None, 3, NOW + timedelta(seconds=1)),
+        ConfiguredRow("other", "x", 2, NOW),
+    ]
 
 
 async def test_run_times_are_kept_written_over_and_forgotten(store: SqlStore) -> None:

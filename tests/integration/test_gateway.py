@@ -25,6 +25,7 @@ from warrener.errors import (
     InvalidWorkflow,
     NotFound,
     Overloaded,
+    Refused,
     TaskFailed,
     WarrenerError,
 )
@@ -610,3 +611,23 @@ async def test_browsers_are_told_to_take_nothing_for_a_page(raw: httpx.AsyncClie
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "server" not in headers
+
+
+async def test_what_can_change_while_programs_run_is_configured(client: AsyncClient) -> None:
+    assert await client.configuration() == []
+    assert (await client.configure("log", "debug")).version == 1
+    (set_,) = await client.configuration()
+    assert (set_.name, set_.value, set_.version) == ("log", "debug", 1)
+    assert (await client.configure("log", None)).version == 2
+    assert await client.configuration() == []
+    for name, value, part in (
+        ("log", "loud", "none of debug, info, warning, error"),
+        ("lease", "60s", "read once, when a program starts: set WARRENER_LEASE"),
+        ("burrow", "deep", "there is no setting"),
+    ):
+        with pytest.raises(Refused, match=part):
+            await client.configure(name, value)
+
+
+async def test_members_are_none_without_gossip(client: AsyncClient) -> None:
+    assert await client.members() == []

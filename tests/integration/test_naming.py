@@ -23,10 +23,10 @@ from warrener.gossips.naming import (
     deployment_of,
     find,
     found_by,
-    read_answer,
     signed,
     with_found,
 )
+from warrener.gossips.proved import read_proved
 from warrener.gossips.serf import SerfGossip
 from warrener.settings import Settings
 from warrener.signing import make_keys, read_signer, read_verifier
@@ -55,7 +55,7 @@ def test_an_answer_is_small_and_proved(tmp_path: Path) -> None:
     many = FOUND.model_copy(update={"seeds": [f"host-{n}.warren.example:7946" for n in range(100)]})
     answer = signed(many, signer)
     assert len(answer) <= MAX_BYTES
-    read = read_answer(answer, verifier)
+    read = read_proved(answer, verifier, Found)
     assert read.broker == FOUND.broker
     assert 10 < len(read.seeds) < 30
     for forged in (
@@ -64,10 +64,10 @@ def test_an_answer_is_small_and_proved(tmp_path: Path) -> None:
         b"x",
     ):
         with pytest.raises(Forged):
-            read_answer(forged, verifier)
+            read_proved(forged, verifier, Found)
     order = b'{"kind":"orders/1"}'
     with pytest.raises(InvalidMessage):
-        read_answer(signer.sign(order).encode() + b"\n" + order, verifier)
+        read_proved(signer.sign(order).encode() + b"\n" + order, verifier, Found)
     with pytest.raises(InvalidSettings, match="more than"):
         signed(Found(broker="amqp://" + "x" * 900), signer)
 

@@ -19,8 +19,9 @@ from pydantic import Field
 from warrener.errors import Forged, GossipUnavailable, InvalidMessage, InvalidSettings
 from warrener.gossip import Gossip
 from warrener.gossips import open_gossip
+from warrener.gossips.proved import proved, read_proved
 from warrener.gossips.serf import SerfGossip
-from warrener.messages import Body, decode, encode
+from warrener.messages import Body
 from warrener.settings import Settings
 from warrener.signing import OrderSigner, OrderVerifier, read_verifier
 
@@ -62,23 +63,12 @@ def deployment_of(settings: Settings, members: Sequence[str] = ()) -> Found:
 def signed(found: Found, signer: OrderSigner) -> bytes:
     """Write an answer; seeds that find no room are left out."""
     while True:
-        body = encode(found)
-        answer = signer.sign(body).encode() + b"\n" + body
+        answer = proved(found, signer)
         if len(answer) <= MAX_BYTES:
             return answer
         if not found.seeds:
             raise InvalidSettings(f"the addresses of this deployment take more than {MAX_BYTES} bytes")
         found = found.model_copy(update={"seeds": found.seeds[:-1]})
-
-
-def read_answer(answer: bytes, verifier: OrderVerifier) -> Found:
-    """Read an answer; raises Forged or InvalidMessage."""
-    signature, _, body = answer.partition(b"\n")
-    try:
-        verifier.check(body, signature.decode())
-    except (Forged, UnicodeDecodeError):
-        raise Forged("an answer that no orders.key of this deployment signed") from None
-    return decode(Found.KIND, body, Found)
 
 
 async def answer_for_ever(gossip: SerfGossip, answer: Callable[[], bytes]) -> None:
@@ -101,7 +91,7 @@ async def find(gossip: Gossip, verifier: OrderVerifier) -> Found:
         try:
             for member, payload in await gossip.ask(QUERY, within=_WITHIN):
                 try:
-                    return read_answer(payload, verifier)
+                    return read_proved(payload, verifier, Found)
                 except (Forged, InvalidMessage) as error:
                     if member not in doubted:
                         log.warning(

@@ -25,6 +25,7 @@ from warrener.serfrpc import (
     SerfClient,
     SerfError,
     SerfMember,
+    UserEvent,
 )
 
 T = TypeVar("T")
@@ -110,6 +111,18 @@ class SerfGossip:
                     if isinstance(query, QueryEvent):
                         with suppress(CommandRejected):  # it came too late
                             await client.respond(query, payload())
+
+    async def announce(self, name: str, payload: bytes) -> None:
+        """Send a user event to the pool: best effort. Raises GossipUnavailable, and Refused if it is too large."""
+        await self._command(lambda serf: serf.event(name, payload), refusal=Refused)
+
+    async def announcements(self, name: str) -> AsyncIterator[bytes]:
+        """Yield the payloads of user events of this name; raises GossipUnavailable when the agent goes."""
+        async with self._stream(f"user:{name}") as (_, events):
+            with self._translating():
+                async for event in events:
+                    if isinstance(event, UserEvent):
+                        yield event.payload
 
     async def tell(self, tags: Mapping[str, str | None]) -> None:
         values = {name: value for name, value in tags.items() if value is not None}

@@ -39,8 +39,13 @@ def configure_logs(level: str = "info", *, stream: TextIO | None = None) -> None
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendered(out), hide_passwords],
         )
     )
+    logging.getLogger().handlers = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from this level on, from now on."""
     root = logging.getLogger()
-    root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

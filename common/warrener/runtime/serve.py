@@ -21,6 +21,7 @@ import structlog
 from warrener.errors import Refused, WarrenerError
 from warrener.gossips.agent import agent_of
 from warrener.gossips.naming import found_by
+from warrener.runtime.configured import following_configuration
 from warrener.runtime.crash import arm_from_environment
 from warrener.runtime.logs import configure_logs
 from warrener.settings import Settings
@@ -53,7 +54,9 @@ def serve_program(
 
     async def main() -> None:
         async with agent_of(told) as given:
-            await run(await found_by(given))
+            found = await found_by(given)
+            async with following_configuration(found):
+                await run(found)
 
     return serve(main, name=name, stop_timeout=told.stop_timeout, level=told.log)
 

@@ -31,6 +31,7 @@ from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable, pla
 from warrener.letters import Alerts, Delays, Letters
 from warrener.store import (
     Changes,
+    Configuration,
     Deployment,
     Mail,
     Notes,
@@ -46,6 +47,7 @@ from warrener.store import (
 from warrener.stores import migrations
 from warrener.stores.alerts import SqlAlerts
 from warrener.stores.applied import Applied
+from warrener.stores.configuration import SqlConfiguration
 from warrener.stores.delays import SqlDelays
 from warrener.stores.letters import SqlLetters
 from warrener.stores.mail import SqlMail
@@ -319,6 +321,7 @@ class SqlTransaction:
         self.notes: Notes = SqlNotes(connection)
         self.past: Past = SqlPast(connection)
         self.run_times: RunTimes = SqlRunTimes(connection)
+        self.configuration: Configuration = SqlConfiguration(connection)
         self.alerts: Alerts = SqlAlerts(connection)
         self.letters: Letters = SqlLetters(connection)
         self.delays: Delays = SqlDelays(connection)

@@ -252,6 +252,16 @@ attempts = Table(
     PrimaryKeyConstraint("run", "n", "attempt"),
 )
 
+configuration = Table(
+    "configuration",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text),  # NULL: not configured any more
+    Column("version", Integer, nullable=False),  # of the whole table, when this row changed
+    Column("at", Moment, nullable=False),
+    UniqueConstraint("version", name="configuration_version"),
+)
+
 run_times = Table(
     "run_times",
     metadata,

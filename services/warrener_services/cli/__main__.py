@@ -17,6 +17,7 @@ from warrener.errors import Refused, WarrenerError
 from . import (
     alerts,
     archive,
+    configuring,
     draining,
     elastic,
     finding,
@@ -75,8 +76,8 @@ def _top(
 
 
 for _part in (
-    submitting, runs, logs, validating, importing, programs, workers, draining, finding, health, elastic, parked,
-    alerts, archive, doctor,
+    submitting, runs, logs, validating, importing, programs, workers, draining, finding, configuring, health, elastic,
+    parked, alerts, archive, doctor,
 ):  # fmt: skip
     _part.register(app)
 

@@ -20,7 +20,7 @@ from warrener.views import AckAsked, Submission
 
 from .desk import Desk
 from .guard import App, Guard
-from .routes import alerts, deployment, drains, parked, runs, tasks
+from .routes import alerts, configuration, deployment, drains, parked, runs, tasks
 from .routes.alerts import AlertsAsked
 from .routes.runs import RunsAsked
 
@@ -69,7 +69,7 @@ def make_app(desk: Desk, *, token: str) -> App:
         responses=_REFUSALS,
     )
     app.state.desk = desk
-    for part in (runs, tasks, parked, alerts, deployment, drains):
+    for part in (runs, tasks, parked, alerts, deployment, drains, configuration):
         app.include_router(part.router)
     app.add_exception_handler(WarrenerError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
