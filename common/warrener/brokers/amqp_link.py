@@ -31,6 +31,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _LOOK_EVERY_S = 1.0
 _SILENT_HEARTBEATS = 3
 """The broker sends two in that time; the library itself gives up later, and looks seldom."""
+_LEAST_SILENCE_S = 5.0
 _LAST_FRAME = "_Connection__last_frame_time"
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,7 @@ class Link(Generic[T]):
         self._urls = [url.update_query(heartbeat=str(heartbeat_s), name=name) for url in place.urls]
         self._spread = zlib.crc32(name.encode())
         self._name = name
-        self._silence_s = heartbeat_s * _SILENT_HEARTBEATS
+        self._silence_s = max(_LEAST_SILENCE_S, heartbeat_s * _SILENT_HEARTBEATS)
         self._timeout_s = timeout_s
         self._prepare = prepare
         self._thing: T | None = None

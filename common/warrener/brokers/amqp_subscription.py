@@ -23,6 +23,8 @@ from warrener.brokers.amqp_topology import declare_queues, open_channel
 from warrener.errors import BrokerUnavailable
 
 _RETRY_DELAY_S = 1.0
+_A_QUEUE_S = 0.5
+"""How much longer each queue may take to be declared: a busy broker that has lost all of them makes many anew."""
 _LOOK_EVERY_S = 10.0
 _DEAF_LOOKS = 2
 _GONE = "no queue"
@@ -49,6 +51,7 @@ class AmqpSubscription:
         self._queues = {queue.name: queue for queue in queues}
         self._prefetch = prefetch
         self._timeout_s = timeout_s
+        self._patience_s = timeout_s + _A_QUEUE_S * len(self._queues)
         self._quorum = quorum
         self._lost = lost
         self._count = 0  # of deliveries, ever
@@ -135,7 +138,7 @@ class AmqpSubscription:
         self._broken.clear()
         channel: Channel | None = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._patience_s):
                 await self._look_for_lost(connection)
                 channel = await open_channel(connection)
                 # The library's own would begin a task for every delivery, only to end it at once.
@@ -193,7 +196,7 @@ class AmqpSubscription:
         deaf = 0
         while not await self._broken_soon():
             before = self._count
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._patience_s):
                 waiting = sum([await _messages_in(channel, name) for name in self._queues])
             could_take = self._consuming and not self._arrived and not self._unsettled
             deaf = deaf + 1 if waiting and could_take and self._count == before else 0
