@@ -118,7 +118,7 @@ class MailServer:
         return "250 taken"
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30), self.came:
+        async with asyncio.timeout(60), self.came:
             await self.came.wait_for(condition)
 
     async def until_mails(self, number: int) -> list[EmailMessage]:
