@@ -45,6 +45,8 @@ _MAILS = {
     "WARRENER_ALERT_WINDOW": "2s",  # many hosts are lost at once, and each of their mails is waited for
 }
 _ASIDE = ("gossip", "mailbox")
+_AS_IT_IS = ("gateway", "mailbox")
+"""What gets no surroundings of its own: under libfaketime the gateway answers nobody."""
 
 
 def _calm() -> dict[str, str]:
@@ -149,7 +151,7 @@ class Deployment:
             "WARRENER_HOST": host.name,
             "WARRENER_SLOTS": str(self._slots),
             **self._more,
-            **self._surroundings(self.folder, host.name),
+            **(self._surroundings(self.folder, host.name) if name not in _AS_IT_IS else {}),
             **settings,
         }
         self._commands[name] = (host, [sys.executable, *words], own)

@@ -172,10 +172,12 @@ class Host:
         self.run("iptables", "-w", "-A", "INPUT", "-s", address, *back, "-j", "DROP")
 
     def block_port(self, port: int) -> None:
-        """Lose all packets of a port, on this side and on the other side, TCP and UDP."""
+        """Lose all packets of a port, on this side and on the other side, in both directions, TCP and UDP."""
         for protocol in ("tcp", "udp"):
             for which in ("--dport", "--sport"):
-                self.run("iptables", "-w", "-A", "INPUT", "-i", "eth0", "-p", protocol, which, str(port), "-j", "DROP")
+                rule = ("-p", protocol, which, str(port), "-j", "DROP")
+                self.run("iptables", "-w", "-A", "INPUT", "-i", "eth0", *rule)
+                self.run("iptables", "-w", "-A", "OUTPUT", "-o", "eth0", *rule)
 
     def lose(self, share: float) -> None:
         """Lose this share (0 to 1) of the packets that reach it."""
