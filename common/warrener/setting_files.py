@@ -42,6 +42,11 @@ def is_mounted(path: Path) -> bool:
     return path.absolute().is_relative_to(MOUNTED)
 
 
+def is_open_to_others(path: Path) -> bool:
+    """Tell whether anybody but the owner may read a file of secrets; raises OSError."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077) and not is_mounted(path)
+
+
 def _content(path: Path) -> str:
     try:
         with path.open("rb") as file:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from warrener.errors import Forged, InvalidSettings
 from warrener.ids import AttemptRef, BootId, WorkerName
-from warrener.setting_files import is_mounted
+from warrener.setting_files import is_open_to_others
 
 HEADER = "signature"
 
@@ -164,7 +164,7 @@ def _write_new(path: Path, content: bytes) -> None:
 
 def _read_secret(path: Path) -> bytes:
     content = _read_hex(path)
-    if path.stat().st_mode & 0o077 and not is_mounted(path):
+    if is_open_to_others(path):
         raise InvalidSettings(f"{path} can be read by others; run: chmod 600 {path}")
     return content
 

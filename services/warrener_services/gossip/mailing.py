@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import aiosmtplib
 
 from warrener.alerts import one_line, redacted
 from warrener.errors import InvalidSettings
+from warrener.setting_files import is_open_to_others
 from warrener.settings import Settings
 
 from .routes import address
@@ -84,7 +84,7 @@ def read_server(text: str) -> Server:
 def read_private(path: Path, variable: str) -> str:
     """Read a secret from a file that nobody else may read; raises InvalidSettings, and never shows it."""
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if is_open_to_others(path):
             raise InvalidSettings(f"{variable}: {path} may be read by others than its owner: chmod 600 {path}")
         secret = path.read_text().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
