@@ -1,9 +1,9 @@
 """Folding: what is news, and which letter tells it. Pure.
 
-The first alert of a fold (a severity, for a destination) goes out at once. What follows within a span is gathered into
-the next letter, and while there is always more to tell the spans grow: 10,000 failures are two mails in an hour's
-quarter and not 10,000. What is critical begins with a span of seconds, for a host's death must not wait behind
-another's. A recovery within a span stands in the same letter.
+The first alert of a fold (a severity, for a destination) waits a tenth of the window for its like: who fails is seldom
+alone, and 10,000 failures are one mail. What follows within a span is gathered into the next letter, and while there is
+always more to tell the spans grow. What is critical goes out at once and begins with a span of seconds, for a host's
+death must not wait behind another's. A recovery within a span stands in the same letter.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ NAMED = 12
 
 URGENT_SPAN = timedelta(seconds=4)
 _GROWTH = 2
+_TEST = "test:"
 _MOST_WINDOWS = 12
 
 
@@ -94,7 +95,7 @@ def sort_out(rows: Sequence[AlertRow], latest: Mapping[str, AlertRow]) -> tuple[
 
 def fold_of(alert: Alert) -> str:
     """Return which alerts share letters; a test stands alone, and waits for nothing."""
-    return f"test:{alert.subject}" if alert.kind == AlertKind.TEST else str(alert.severity)
+    return f"{_TEST}{alert.subject}" if alert.kind == AlertKind.TEST else str(alert.severity)
 
 
 def fold(
@@ -131,7 +132,7 @@ def when(last: Letter | None, fold: str, way: Way, now: datetime) -> tuple[datet
     """Return when the letter after `last` is due, and how long what follows it is gathered."""
     urgent = fold == Severity.CRITICAL
     first, most = (min(URGENT_SPAN, way.window), way.window) if urgent else (way.window, _MOST_WINDOWS * way.window)
-    due_at, span = now, first
+    due_at, span = now if urgent or fold.startswith(_TEST) else now + way.window / 10, first
     if last is not None and now < (end := last.due_at + timedelta(seconds=last.span_s)):
         due_at, span = end, min(_GROWTH * timedelta(seconds=last.span_s), most)
     return max(due_at, way.quiet_until or due_at), span

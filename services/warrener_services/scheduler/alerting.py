@@ -30,7 +30,7 @@ def task_ended(row: TaskRow, run: RunRow) -> list[Alert]:
     """Return the alerts of a task that has just finished badly, or late."""
     found: list[Alert] = []
     kind = _KINDS.get(row.state)
-    if kind is not None:
+    if kind is not None and row.cause != Cause.POISON:  # which has an alert of its own
         found.append(_failed(kind, row, run))
     if row.finished_at is not None and row.deadline_at < row.finished_at:
         found += _late(row, run)
@@ -40,7 +40,11 @@ def task_ended(row: TaskRow, run: RunRow) -> list[Alert]:
 def task_reopened(row: TaskRow) -> Alert | None:
     """Return the end of the alert of a task that is given another go; call it before the task moves."""
     kind = _KINDS.get(row.state)
-    return None if kind is None else _of(kind, row, f"{row.name} is given another go.", over=True)
+    return (
+        None
+        if kind is None or row.cause == Cause.POISON
+        else _of(kind, row, f"{row.name} is given another go.", over=True)
+    )
 
 
 def _of(kind: AlertKind, row: TaskRow, text: str, run: RunRow | None = None, **fields: object) -> Alert:
