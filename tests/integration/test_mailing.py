@@ -15,6 +15,7 @@ import pytest
 from mailserver import PASSWORD, USER, Authority, mail_server
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
+from warrener_services.cli.doctor import mail as doctor
 from warrener_services.gossip.mailing import MailServers, read_server
 from warrener_services.gossip.posting import SIGNATURE, Webhooks
 from warrener_services.gossip.routes import webhook_name
@@ -194,3 +195,23 @@ async def test_a_webhook_gets_a_signed_letter_and_its_answer_counts(secret: Path
     signature = hmac.new(PASSWORD.encode(), body, hashlib.sha256).hexdigest()
     assert f"{SIGNATURE}: sha256={signature}".lower().encode() in head.lower()
     assert json.loads(body) == {"id": "a"}
+
+
+async def test_the_doctor_says_what_each_server_would_do_and_sends_nothing(authority: Authority, secret: Path) -> None:
+    tls = authority.server("127.0.0.1")
+    async with mail_server(tls=tls, auth=True) as good, mail_server() as open_to_all:
+        urls = [f"smtp://{USER}@127.0.0.1:{good.port}", f"smtp://127.0.0.1:{open_to_all.port}"]
+
+        async def said(*servers: str, **more: object) -> list[tuple[str, str]]:
+            given = Settings(mail_servers=servers, mail_ca=authority.file, mail_to=[ADA], mail_secret=secret, **more)
+            return [(finding.health.value, finding.says) for finding in await doctor.look(given)]
+
+        (one, two) = await said(*urls)
+        assert (one[0], "would take mails" in one[1]) == ("well", True)
+        assert (two[0], "offers no STARTTLS" in two[1]) == ("warning", True)
+        ((health, says),) = await said(urls[1])
+        assert (health, "offers no STARTTLS" in says) == ("fault", True)
+        secret.write_text("wrong\n")
+        ((health, says),) = await said(urls[0])
+        assert (health, "refused the login" in says) == ("fault", True)
+        assert not good.mails

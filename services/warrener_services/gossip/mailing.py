@@ -143,7 +143,11 @@ class MailServers:
                 break  # another server must not send it a second time; this one knows the Message-ID
         return HandedOver(_together(verdicts), "; ".join(said))
 
-    async def _try(self, server: Server, raw: bytes, recipient: str) -> HandedOver:
+    async def look(self) -> list[HandedOver]:
+        """Go with each server as far as one can without a mail."""
+        return [await self._try(server, None, "") for server in self._servers]
+
+    async def _try(self, server: Server, raw: bytes | None, recipient: str) -> HandedOver:
         progress = _Progress()
         client = aiosmtplib.SMTP(
             hostname=server.host, port=server.port, timeout=_STEP_TIMEOUT_S, use_tls=server.way == "smtps",
@@ -151,7 +155,11 @@ class MailServers:
         )  # fmt: skip
         try:
             async with asyncio.timeout(_IN_ALL_S):
-                return await self._talk(client, server, raw, recipient, progress)
+                await self._greet(client, server, progress)
+                if raw is None:
+                    await client.quit()
+                    return HandedOver("sent", f"{server}: would take mails from {self.sender}")
+                return await self._give(client, server, raw, recipient, progress)
         except (aiosmtplib.SMTPException, OSError, ValueError, InvalidSettings) as error:
             if progress.verdict == "refused" and not _is_final(error):
                 progress.verdict = "again"
@@ -160,9 +168,7 @@ class MailServers:
         finally:
             client.close()
 
-    async def _talk(
-        self, client: aiosmtplib.SMTP, server: Server, raw: bytes, recipient: str, progress: _Progress
-    ) -> HandedOver:
+    async def _greet(self, client: aiosmtplib.SMTP, server: Server, progress: _Progress) -> None:
         await client.connect()
         if server.way == "smtp":
             progress.step = "STARTTLS"
@@ -174,6 +180,11 @@ class MailServers:
             await client.login(server.user, password)
         progress.step = "sender"
         await client.mail(self.sender)
+
+    @staticmethod
+    async def _give(
+        client: aiosmtplib.SMTP, server: Server, raw: bytes, recipient: str, progress: _Progress
+    ) -> HandedOver:
         progress.step, progress.verdict = "recipient", "refused"
         await client.rcpt(recipient)
         progress.step, progress.verdict = "mail", "unclear"

@@ -51,10 +51,16 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print a line
 
 def _looks() -> Sequence[tuple[str, Look]]:
     """Return what to look at, in the order of showing: what others rest on comes first."""
-    from . import broker, gateway, gossip, host, store
+    from . import broker, gateway, gossip, host, mail, store
 
-    parts = (("host", host), ("broker", broker), ("store", store), ("gossip", gossip), ("gateway", gateway))
-    return [(name, module.look) for name, module in parts]
+    return [
+        ("host", host.look),
+        ("broker", broker.look),
+        ("store", store.look),
+        ("gossip", gossip.look),
+        ("mail", mail.look),
+        ("gateway", gateway.look),
+    ]
 
 
 async def _examine(settings: Settings, show: Callable[[Finding], None]) -> list[Finding]:
