@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 from fleet.postgresql import PostgreSQLServer
 from fleet.rabbitmq import RABBITMQ_4, RabbitMQNode
 from fleet.serf import SerfAgent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So it is for what a shell runs in the background, and so it would be for every program that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("WARRENER_HONOUR_LOAD", "false")  # the machine of the tests may be as busy as it likes
 
