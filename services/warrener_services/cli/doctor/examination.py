@@ -1,0 +1,93 @@
+"""Looking at everything at once, and showing what was found in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict
+
+from rich.text import Text
+
+from warrener.settings import Settings
+from warrener_services.cli.screen import clean, console, say
+
+from . import broker, gateway, gossip, host, mail, store
+from .findings import Finding, Health, fault
+
+_LIMIT_S = 30.0
+_SIGNS = {
+    Health.WELL: ("✓", "green"),
+    Health.WARNING: ("!", "yellow"),
+    Health.FAULT: ("✗", "bold red"),
+    Health.UNUSED: ("–", "dim"),
+}
+
+Look = Callable[[Settings], Awaitable[list[Finding]]]
+
+_LOOKS: Sequence[tuple[str, Look]] = (
+    ("host", host.look),  # what others rest on comes first
+    ("broker", broker.look),
+    ("store", store.look),
+    ("gossip", gossip.look),
+    ("mail", mail.look),
+    ("gateway", gateway.look),
+)
+
+
+def examine(*, as_json: bool) -> bool:
+    """Look, and show what was found; tell whether something is at fault. Raises InvalidSettings."""
+    findings = asyncio.run(_examine(Settings.read(), _print_json if as_json else _print_text))
+    if not as_json:
+        _print_sum(findings)
+    return any(finding.health is Health.FAULT for finding in findings)
+
+
+async def _examine(settings: Settings, show: Callable[[Finding], None]) -> list[Finding]:
+    findings = []
+    async for finding in _found(settings):
+        show(finding)
+        findings.append(finding)
+    return findings
+
+
+async def _found(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at everything at once; yield in order, each as soon as it is there."""
+    async with asyncio.TaskGroup() as group:
+        looking = [group.create_task(_within_limit(name, look, settings)) for name, look in _LOOKS]
+        for one in looking:
+            for finding in await one:
+                yield finding
+
+
+async def _within_limit(name: str, look: Look, settings: Settings) -> list[Finding]:
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            return await look(settings)
+    except TimeoutError:
+        return [fault(name, f"no answer within {_LIMIT_S:g} s", "it is there, and hangs: look at its log and its load")]
+
+
+def _print_json(finding: Finding) -> None:
+    say(json.dumps(asdict(finding)))
+
+
+def _print_text(finding: Finding) -> None:
+    sign, style = _SIGNS[finding.health]
+    out = console()
+    line = Text(f"{sign} ", style=style)
+    line.append(f"{finding.about:<16}", style="bold")
+    line.append(clean(finding.says), style="dim" if finding.health is Health.UNUSED else "")
+    out.print(line)
+    if finding.do:
+        out.print(Text(f"  {'':<16}→ {clean(finding.do)}", style=style))
+
+
+def _print_sum(findings: Sequence[Finding]) -> None:
+    faults = sum(finding.health is Health.FAULT for finding in findings)
+    warnings = sum(finding.health is Health.WARNING for finding in findings)
+    say()
+    if not faults and not warnings:
+        say("Everything that was looked at is well.")
+    else:
+        say(f"{faults} at fault, {warnings} to look at.")
