@@ -174,7 +174,8 @@ async def test_on_lost_says_what_becomes_of_the_work_of_a_killed_worker(
         fails = await state_of(client, run.id, "fails", "failed")
         assert fails.cause == "lost"
         again = await state_of(client, run.id, "again", "ready")
-        assert [one.cause for one in again.attempts] == ["lost"]
+        # The attempt that died with its worker; until its silence is noticed another may be ordered, and time out.
+        assert {one.cause for one in again.attempts} == {"lost"}
         assert not sleepers(mark), "its runner ended it before it was placed anew"
         held = await state_of(client, run.id, "held", "unreachable")
         assert "held" in (held.message or "")
