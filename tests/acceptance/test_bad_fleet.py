@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,11 +23,15 @@ pytestmark = [pytest.mark.rabbitmq, pytest.mark.postgresql]
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet() -> Iterator[Fleet]:
     """Programs that were started before their broker and their database."""
-    folder = tmp_path_factory.mktemp("fleet")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # PostgreSQL's own user must be able to reach its folder
+    # Not below pytest's own folder, which only this user may enter: PostgreSQL does not run as root.
+    with tempfile.TemporaryDirectory(prefix="warrener-fleet-") as folder:
+        Path(folder).chmod(0o755)
+        yield from _late_servers(Path(folder))
+
+
+def _late_servers(folder: Path) -> Iterator[Fleet]:
     with Fleet(folder) as fleet:
         assert fleet.postgresql is not None
         fleet.rabbitmq.stop()
