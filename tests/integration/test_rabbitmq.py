@@ -256,3 +256,16 @@ async def test_in_process_brokers_of_one_url_are_one():
     subscription = await here.subscribe([JOBS], prefetch=1)
     await there.publish(order("a"))
     assert len(await subscription.take(1)) == 1
+
+
+async def test_a_connection_can_be_closed_at_any_moment_of_its_making(node: RabbitMQNode, amqp_url: str) -> None:
+    for number in range(60):
+        broker = RabbitMQ.connect(amqp_url, name="test")
+        subscribing = asyncio.create_task(broker.subscribe([JOBS], prefetch=1))
+        await asyncio.sleep(number * 0.0007)
+        async with asyncio.timeout(20):
+            await broker.close()
+        subscribing.cancel()
+        await asyncio.wait([subscribing])
+        if not subscribing.cancelled():
+            subscribing.exception()

@@ -21,6 +21,7 @@ from aio_pika.connection import make_url
 from warrener.brokers.amqp_errors import FAILURES, explain
 from warrener.brokers.amqp_place import Place
 from warrener.brokers.amqp_words import read_wrong_words
+from warrener.brokers.ending import stop_if_cancelled
 from warrener.errors import BrokerUnavailable
 
 _FIRST_DELAY_S = 0.1
@@ -117,6 +118,7 @@ class Link(Generic[T]):
             connection.close_callbacks.add(lambda _, error: self._lose(lost, error))
             async with asyncio.timeout(self._timeout_s):
                 self._thing = await self._prepare(connection)
+            stop_if_cancelled()
             self._came_up()
             raise BrokerUnavailable(await self._loss(connection, lost))
         finally:

@@ -20,6 +20,7 @@ from warrener.broker import Delivery, Lost, Queue
 from warrener.brokers.amqp_errors import FAILURES, explain
 from warrener.brokers.amqp_link import Link
 from warrener.brokers.amqp_topology import declare_queues, open_channel
+from warrener.brokers.ending import end, stop_if_cancelled
 from warrener.errors import BrokerUnavailable
 
 _RETRY_DELAY_S = 1.0
@@ -109,8 +110,7 @@ class AmqpSubscription:
     async def close(self) -> None:
         self._closed = True
         self._news.set()
-        self._life.cancel()
-        await asyncio.wait([self._life])
+        await end(self._life)
 
     # ── the life of the channel ─────────────────────────────────────────────────────────────────────────
 
@@ -151,6 +151,7 @@ class AmqpSubscription:
                     self._channel = channel
                     if not self._paused:
                         await self._start_consuming(channel)
+            stop_if_cancelled()
             self._tell_success()
             await self._watch(channel)
         finally:

@@ -21,6 +21,7 @@ from warrener.brokers.amqp_place import read_place
 from warrener.brokers.amqp_publishing import Publisher
 from warrener.brokers.amqp_subscription import AmqpSubscription
 from warrener.brokers.amqp_topology import declare_exchanges, declare_queues, open_channel
+from warrener.brokers.ending import end
 from warrener.brokers.publishing import check_publishable, nacked, unroutable
 from warrener.errors import BrokerUnavailable
 from warrener.topology import REFUSING
@@ -137,9 +138,7 @@ class RabbitMQ:
         self._closed = True
         while self._subscriptions:
             await self._subscriptions.pop().close()
-        for life in self._lives:
-            life.cancel()
-        await asyncio.wait(self._lives)
+        await end(*self._lives)
 
     def _noted(self, queues: Iterable[Queue]) -> list[Queue]:
         """Remember which of these refuse what they cannot hold: a refusal by the broker names no queue."""
