@@ -225,7 +225,7 @@ async def submit_many(client: AsyncClient, count: int) -> list[AsyncRun]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_a_fleet_flows_again_within_15_s_after_its_broker_was_killed_stopped_or_frozen(tmp_path: Path) -> None:
+async def test_a_fleet_flows_again_after_its_broker_was_killed_stopped_or_frozen(tmp_path: Path) -> None:
     async with fleet_of_one(tmp_path) as (fleet, client):
         node = fleet.rabbitmq
         for trouble in ("killed", "stopped", "frozen"):
