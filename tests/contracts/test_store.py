@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import delete
 
 from desk import memory_engine
 from fleet.postgresql import PostgreSQLServer
@@ -44,7 +45,7 @@ from warrener.store import (
 )  # fmt: skip
 from warrener.stores import open_store
 from warrener.stores.sql import Inline, SqlStore
-from warrener.stores.tables import NEVER, metadata
+from warrener.stores.tables import NEVER, deployment, metadata, shards
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SHARDS = 4
@@ -571,6 +572,20 @@ async def test_programs_that_start_together_migrate_in_turn(opened: Open, url: s
     made = await asyncio.gather(*(opened().migrate(shards=number) for number in (3, 5, 7)))
     assert len(set(made)) == 1
     assert len(await opened().read(lambda tx: tx.shards.all())) == made[0].shards
+
+
+@pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)
+async def test_programs_that_find_the_tables_there_make_one_deployment(opened: Open, url: str) -> None:
+    def forget(tx: Transaction) -> None:
+        for table in (deployment, shards):
+            tx.runs._connection.execute(delete(table))
+
+    stores = [opened() for _ in range(8)]
+    await stores[0].migrate(shards=1)
+    for _ in range(10):
+        await stores[0].transact(forget)
+        made = await asyncio.gather(*(store.migrate(shards=n) for n, store in enumerate(stores, 1)))
+        assert len(set(made)) == 1
 
 
 @pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)

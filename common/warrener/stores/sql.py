@@ -354,6 +354,7 @@ def _transaction(connection: Connection) -> Transaction:
 
 
 def _make_deployment(connection: Connection, number: int) -> Deployment:
+    migrations.take_turn(connection)
     found: int | None = connection.scalar(select(deployment.c.shards))
     if found is None:
         connection.execute(insert(deployment), {"id": 1, "shards": number})

@@ -31,12 +31,17 @@ def prepare() -> None:
     importlib.import_module("alembic.command")
 
 
+def take_turn(connection: Connection) -> None:
+    """Wait until no other program migrates; until the connection's transaction ends none other will."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
 def upgrade(connection: Connection) -> None:
     """Bring the tables to this version, within the connection's transaction; raises Refused if they are newer."""
     from alembic import command
 
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    take_turn(connection)
     config = _config()
     newest, known = _of_this_version(config)
     at = current(connection)
