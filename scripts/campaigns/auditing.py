@@ -15,7 +15,8 @@ _AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 _STORED = """
 SELECT json_build_object('run', r.id, 'key', r.key, 'state', r.state, 'n', (r.params::json->>'n')::int,
-  'tasks', COALESCE((SELECT json_agg(json_build_array(t.name, t.kind, t.state, t.attempt, t.output::json) ORDER BY t.n)
+  'tasks', COALESCE((SELECT json_agg(json_build_array(t.name, t.kind, t.state, t.attempt, t.output::json, t.cause)
+                                      ORDER BY t.n)
                      FROM tasks t WHERE t.run = r.id), '[]'::json)) AS line
 FROM runs r WHERE r.owner = 'chaos' ORDER BY r.id"""
 

@@ -7,6 +7,9 @@
     unexpected  an end other than it should be; a submission that was never answered; a row that contradicts another
     late        a figure beyond its limit, each a trial of its own
 
+A task whose worker was killed three times is quarantined as poison, and its run fails: that is as promised, and is
+counted beside. So it must have had three attempts.
+
 With no failure in N trials, the share of failures is below 3/N with 95 % certainty.
 """
 
@@ -18,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from .history import Line, read
+
+_POISON = 3
+"""How many attempts a task must have had to be poison."""
 
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired", "upstream_failed", "skipped"})
 
@@ -35,6 +41,8 @@ class Verdict:
     """Tasks that needed more than one attempt: without any, nothing was put to the test."""
     ran_on: int = 0
     """Attempts that still worked when the next one had begun: a paused host may run on briefly after it wakes."""
+    poisoned: int = 0
+    """Tasks whose workers were killed three times: they are quarantined, as they should be."""
     strays: int = 0
     """Late and strange reports that were kept as evidence and not applied."""
     found: dict[str, list[str]] = field(
@@ -69,6 +77,7 @@ class Verdict:
             "tasks": self.tasks,
             "placed_anew": self.anew,
             "ran_on": self.ran_on,
+            "poisoned": self.poisoned,
             "strays": self.strays,
             "figures": figures,
             "seconds": round(self.seconds, 1),
@@ -80,6 +89,7 @@ class Verdict:
         rows = [("trials", f"{self.trials}"), *((kind, f"{len(some)}") for kind, some in self.found.items())]
         rows += [("failures below (95 %)", bound), ("runs, tasks", f"{self.runs:,}, {self.tasks:,}")]
         rows += [("tasks placed anew", f"{self.anew:,}"), ("of which ran on meanwhile", f"{self.ran_on:,}")]
+        rows += [("quarantined as poison", f"{self.poisoned:,}")]
         rows += [("late reports, not applied", f"{self.strays:,}")]
         for name, some in self.figures.items():
             limit = f", at most {self.limits[name]:g}" if name in self.limits else ""
@@ -194,14 +204,16 @@ class _Judge:
             tasks = "; ".join(f"{name} {state}" for name, _, state, *_ in row["tasks"][:4]) or "not taken up"
             found["lost"].append(f"{key}: run {run} is {row['state']}: {tasks}")
             return
-        if row["state"] not in expected:
+        poisoned = [task for task in row["tasks"] if task[5] == "poison" and task[3] >= _POISON]
+        self.verdict.poisoned += len(poisoned)
+        if row["state"] not in (*expected, "failed" if poisoned else ""):
             found["unexpected"].append(f"{key}: run {run} is {row['state']}; it should be {' or '.join(expected)}")
         for task in row["tasks"]:
             self._judge_task(run, task, row["n"])
 
     def _judge_task(self, run: str, task: list[Any], n: int) -> None:
         found = self.verdict.found
-        name, kind, state, attempt, output = task
+        name, kind, state, attempt, output, _ = task
         self.verdict.tasks += 1
         self.verdict.anew += attempt > 1
         if self._single and attempt > 1:

@@ -7,7 +7,7 @@ Every line has `at`, seconds since boot (a clock that all hosts of one machine s
     fault      name, target, trial                            over       the same, and what came of it
     figure     name, value, limit, trial, target              wrong      text: found by the campaign itself
     mail       text: handed over to the mail server of the first desk
-    stored     run, key, state, tasks: what the store has at the end, see `Store` in `auditing`
+    stored     run, key, state, tasks: what the store has at the end, see `_STORED` in `auditing`
     campaign   name, seed, options: the first line            ended      faults, seconds: the last one
 
 Short lines appended in one write are never mixed with others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -70,9 +71,9 @@ class Load:
         """Return a run of one job or call that takes long, under a lease, and of one that follows it."""
         return self._request(_long(self._history, lease_s, call), {"seconds": seconds}, "succeeded")
 
-    def many(self, tasks: int, seconds: float = 0) -> Request:
-        """Return a run of so many calls that note nothing; their results tell."""
-        return self._request(_many(tasks), {"seconds": seconds}, "succeeded")
+    def many(self, tasks: int, *, gate: Path | None = None) -> Request:
+        """Return a run of so many calls that note nothing; their results tell. They wait until the gate is there."""
+        return self._request(_many(tasks, str(gate or "")), {}, "succeeded")
 
     def _request(self, workflow: Definition, params: dict[str, Any], end: str) -> Request:
         self._number += 1
@@ -131,8 +132,11 @@ def _long(history: str, lease_s: float | None, call: bool) -> Definition:  # noq
 
 
 @cache
-def _many(tasks: int) -> Definition:
-    def call(n: int) -> dict[str, Any]:
-        return {"call": {"function": "chaos.plain", "args": {"n": n, "seconds": "{{ params.seconds }}"}}}
-
-    return {"workflow": "chaos-many", "params": _PARAMS, "tasks": {f"t{n}": call(n) for n in range(tasks)}}
+def _many(tasks: int, gate: str) -> Definition:
+    calls: Definition = {f"t{n}": {"call": {"function": "chaos.plain", "args": {"n": n}}} for n in range(tasks)}
+    if gate:
+        shell = f"until [ -e {shlex.quote(gate)} ]; do sleep 0.1; done; echo $WARRENER_ATTEMPT >$WARRENER_OUTPUT"
+        calls = {"gate": {"job": {"shell": shell}}} | {
+            name: {**call, "needs": ["gate"]} for name, call in calls.items()
+        }
+    return {"workflow": "chaos-many", "params": _PARAMS, "tasks": calls}

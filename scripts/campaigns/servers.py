@@ -104,20 +104,23 @@ async def rebuild(campaign: Campaign) -> None:
     async with campaign.traffic.flowing(few, rate=10):
         await campaign.warm("call")
     await campaign.eye.until_all_ended()
+    gate = deployment.folder / "gate"
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(0, wanted, _TASKS):
+            tasks.create_task(campaign.traffic.one(campaign.load.many(_TASKS, gate=gate)))
     workers = [name for name in deployment.programs if name.startswith("call-")]
     for name in workers:  # as long as their silence is short, they get orders
         await asyncio.to_thread(deployment.kill, name)
-    for _ in range(0, wanted, _TASKS):
-        await campaign.traffic.one(campaign.load.many(_TASKS))
+    gate.touch()
 
     async def ordered() -> bool:
-        return (await campaign.eye.count("SELECT count(*) FROM tasks WHERE state = 'ordered'") or 0) >= wanted
+        return await _count_of(campaign, "state = 'ordered'") >= wanted
 
     async def none_open() -> bool:
-        return await campaign.eye.count("SELECT count(*) FROM tasks WHERE finished_at IS NULL") == 0
+        return await _count_of(campaign, "finished_at IS NULL") == 0
 
     if await campaign.until(ordered, within_s=30) is None:
-        count = await campaign.eye.count("SELECT count(*) FROM tasks WHERE state = 'ordered'")
+        count = await _count_of(campaign, "state = 'ordered'")
         campaign.wrong(f"only {count} of {wanted} orders were out when the broker was lost")
     trial = campaign.begins("wipe", "broker", orders=wanted)
     back_s = await _wipe(campaign)
@@ -126,6 +129,12 @@ async def rebuild(campaign: Campaign) -> None:
     rebuilt_s = None if await campaign.until(none_open, within_s=150) is None else now_s() - back_s
     campaign.figure("all orders rebuilt and done, s", rebuilt_s, target=f"{wanted} orders", limit=REBUILT_WITHIN_S)
     campaign.over("wipe", "broker", trial, trials=wanted)
+
+
+async def _count_of(campaign: Campaign, which: str) -> int:
+    """Count tasks; -1 while the store is away."""
+    count = await campaign.eye.count(f"SELECT count(*) FROM tasks WHERE {which}")  # noqa: S608 - constants
+    return -1 if count is None else count
 
 
 # ── the database ─────────────────────────────────────────────────────────────────────────────────────────────────

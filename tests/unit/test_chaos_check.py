@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from campaigns.check import Verdict, check
 
 RUN = "d1aaaaaaaaaaaaaa"
@@ -17,7 +19,14 @@ ENDED = [{"what": "over", "name": "kill", "target": "gateway", "trial": 1}, {"wh
 
 def stored(state: str = "succeeded", tasks: list[Any] | None = None) -> dict[str, Any]:
     some = [["first", "job", "succeeded", 1, 1]] if tasks is None else tasks
-    return {"what": "stored", "run": RUN, "key": "k", "state": state, "n": 3, "tasks": some}
+    return {
+        "what": "stored",
+        "run": RUN,
+        "key": "k",
+        "state": state,
+        "n": 3,
+        "tasks": [[*task, None][:6] for task in some],
+    }
 
 
 def start(kind: str = "job", task: str = "first", attempt: int = 1, what: str = "start") -> dict[str, Any]:
@@ -107,6 +116,13 @@ def test_a_wrong_result_is_unexpected(tmp_path: Path) -> None:
 
 def test_a_wrong_end_is_unexpected(tmp_path: Path) -> None:
     assert found(verdict_of(tmp_path, stored("failed", [["first", "job", "failed", 1, None]]))) == {"unexpected": 1}
+
+
+@pytest.mark.parametrize(("attempts", "wrong"), [(3, {}), (2, {"unexpected": 1})])
+def test_a_task_is_poison_after_three_workers_died(attempts: int, wrong: dict[str, int], tmp_path: Path) -> None:
+    poison = stored("failed", [["first", "job", "failed", attempts, None, "poison"]])
+    verdict = verdict_of(tmp_path, poison)
+    assert (found(verdict), verdict.poisoned) == (wrong, 1 if attempts == 3 else 0)
 
 
 def test_an_open_task_of_a_run_that_ended_is_stuck(tmp_path: Path) -> None:
