@@ -31,12 +31,14 @@ pytestmark = [
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """Lend a folder that PostgreSQL's own user can reach; pytest keeps its folders to itself."""
+def open_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Lend a folder that PostgreSQL's own user can reach, which pytest's are not; it stays when the test has failed."""
+    failed_before = request.session.testsfailed
     folder = Path(tempfile.mkdtemp(prefix="warrener-chaos-"))
     folder.chmod(0o755)
     yield folder
-    shutil.rmtree(folder)
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(folder)
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:

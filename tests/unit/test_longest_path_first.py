@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,15 +11,6 @@ from desk import Desk, Hand, call, job
 from warrener.ids import RunId
 from warrener.messages import Kind, RunRequest
 from warrener_services.scheduler import paths
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.check()
-    desk.close()
-
 
 PATHS = {  # what is said first is the shortest
     "short": call(expect=2),

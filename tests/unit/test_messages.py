@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -193,13 +192,6 @@ def test_a_key_is_short_and_on_one_line(key: str) -> None:
     raw = json.dumps({"kind": "submit/1", "owner": "me", "workflow": {}, "runs": [{"key": key}]}).encode()
     with pytest.raises(InvalidMessage, match=r"runs\.0\.key: "):
         decode("submit/1", raw, Submit)
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.close()
 
 
 def test_orders_written_by_hand_are_the_same(desk: Desk) -> None:

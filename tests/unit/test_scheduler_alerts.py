@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from desk import Desk, Hand, call
 from warrener.alerts import AlertKind
 from warrener.errors import Cause
 from warrener.ids import RunId
 from warrener.messages import Outcome
 from warrener.store import Changes
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
-        yield desk
-        desk.check()
-    finally:
-        desk.close()
-
-
-@pytest.fixture
-def caller(desk: Desk) -> Hand:
-    hand = Hand("call-a")
-    desk.hire(hand)
-    return hand
 
 
 def told(desk: Desk) -> list[tuple[str, str, bool]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -31,23 +30,6 @@ from warrener.store import Changes, Transaction
 from warrener.submission import definition_row, make_run
 from warrener.workflows import Definition
 from warrener_services.scheduler import engine
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
-        yield desk
-        desk.check()
-    finally:
-        desk.close()
-
-
-@pytest.fixture
-def caller(desk: Desk) -> Hand:
-    hand = Hand("call-a")
-    desk.hire(hand)
-    return hand
 
 
 @pytest.fixture

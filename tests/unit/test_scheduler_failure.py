@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,14 +15,6 @@ from warrener.states import State
 from warrener.store import Changes, Drain
 
 DEAD = LEASE.total_seconds() + 6
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.check()
-    desk.close()
 
 
 def jobber(name: str, *, slots: int = 1, boot: str = "b1") -> Hand:

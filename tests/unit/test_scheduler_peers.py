@@ -18,6 +18,7 @@ LANE = "call.demo"
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
+    """Lend one of two schedulers; what the other one owns is in the store, and not in its book."""
     desk = Desk()
     desk.engine.book.peers.name = "here"
     desk.engine.book.peers.others = {"there"}

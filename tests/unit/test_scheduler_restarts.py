@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
@@ -16,16 +15,6 @@ from warrener.store import TaskRow
 from warrener_services.scheduler.lost import Lost
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
-        yield desk
-        desk.check()
-    finally:
-        desk.close()
 
 
 def running(desk: Desk, hand: Hand) -> tuple[str, Grant]:
