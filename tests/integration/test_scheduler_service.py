@@ -338,6 +338,28 @@ async def test_the_shards_of_a_dead_scheduler_are_taken_after_the_lease(world: W
         await world.work("b")
 
 
+async def test_a_scheduler_that_is_slow_to_begin_is_not_taken_for_dead(world: World) -> None:
+    there = asyncio.Event()
+
+    class Slow(Cuttable):
+        async def subscribe(self, *given: Any, **named: Any) -> Any:
+            await there.wait()
+            return await self._part.subscribe(*given, **named)
+
+    async def owners() -> set[str | None]:
+        return {row.owner for row in await world.store.read(lambda tx: tx.shards.all())}
+
+    async with world.scheduler(broker=Slow(world.connect(), BrokerUnavailable)):
+        async with asyncio.timeout(WITHIN_S):
+            while await owners() != {"one"}:
+                await asyncio.sleep(0.05)
+        async with world.scheduler("two"):
+            await asyncio.sleep(3)  # three leases
+            assert await owners() == {"one"}
+            there.set()
+            await world.work("a")
+
+
 async def test_a_fenced_scheduler_begins_again_and_writes_nothing_meanwhile(world: World) -> None:
     async with world.scheduler("one"):
         await world.work("a")

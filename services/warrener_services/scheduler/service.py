@@ -9,7 +9,7 @@ move, the session ends in good order: the last tick is settled, and what was pos
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -99,10 +99,18 @@ class SchedulerService:
     async def _session(self) -> None:
         epochs = await self._won_shards()
         crash_point("scheduler.taken")
+        self._moving, self._news = asyncio.Event(), asyncio.Event()
+        # From now on, whatever the rest takes: shards whose owner is slow to begin would be taken for a dead one's.
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(self._keep(self._news))
+            await self._work(epochs)
+            keeping.cancel()
+
+    async def _work(self, epochs: Mapping[int, int]) -> None:
+        """Open what brings reports and submissions, and go round until shards move."""
+        news = self._news
         own = control(f"{self._name}.{new_token(self._rules.rng)}", "heartbeat", "member", "wake")
         queues = [PARKED_QUEUE, own, *(reports(shard) for shard in sorted(epochs))]
-        self._moving, self._news = asyncio.Event(), asyncio.Event()
-        news = self._news
         async with AsyncExitStack() as stack:
             reported = await self._subscribed(queues, prefetch=PREFETCH)
             stack.push_async_callback(reported.close)
@@ -111,7 +119,7 @@ class SchedulerService:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             inlets = Inlet(reported, news), Inlet(submitted, news)
             works = (
-                self._keep(news), self._forget(), self._keep_run_times(), self._retiring.run(epochs), self._listen(),
+                self._forget(), self._keep_run_times(), self._retiring.run(epochs), self._listen(),
                 *(inlet.run() for inlet in inlets),
             )  # fmt: skip
             beside = [tasks.create_task(work) for work in works]
@@ -159,7 +167,7 @@ class SchedulerService:
         return epochs
 
     async def _subscribed(self, queues: Sequence[Queue], *, prefetch: int) -> Subscription:
-        """Wait until the broker is there; keep the shards meanwhile."""
+        """Wait until the broker is there, as long as no shard should move."""
         said = False
         while True:
             try:
@@ -168,7 +176,7 @@ class SchedulerService:
                 if not said:
                     log.warning("waiting for the broker", reason=str(error))
                     said = True
-                if await self._ownership.keep():
+                if self._moving.is_set():
                     raise  # others can have them meanwhile
                 await asyncio.sleep(_AGAIN_S)
 
