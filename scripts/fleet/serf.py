@@ -71,10 +71,10 @@ class SerfAgent:
             "profile": profile,
             "tags": dict(tags or {}),
             "disable_coordinates": not coordinates,
-            "start_join": [join] if join else [],
             **({"encrypt_key": encrypt_key} if encrypt_key else {}),
             **({"rpc_auth": rpc_auth} if rpc_auth else {}),
         }
+        self._join = [join] if join else []
         self._agent: Process | None = None
 
     @property
@@ -127,6 +127,9 @@ class SerfAgent:
             "bind": self.address,
             "rpc_addr": f"{self.place.address}:{self.rpc_port}",
             "log_level": "info",
+            # Later, those that it joins may be down themselves, and must not keep it from starting.
+            "start_join" if self._agent is None else "retry_join": self._join,
+            "retry_interval": "1s",
             **self._more,
         }
         path.write_text(json.dumps(settings, indent=2))
