@@ -22,7 +22,8 @@ from fleet.process import free_port
 from warrener.errors import GossipUnavailable, InvalidSettings
 from warrener.gossip import Gossip, Status
 from warrener.gossips import open_gossip
-from warrener.gossips.agent import Address, Agent, AgentPlan, Patience, agent_of, running_agent, seed_of
+from warrener.gossips.agent import Agent, Patience, agent_of, running_agent
+from warrener.gossips.agent_plan import Address, AgentPlan, seed_of
 from warrener.settings import Settings
 from warrener.signing import make_keys
 
@@ -186,7 +187,8 @@ async def test_a_member_whose_name_is_taken_takes_another(tmp_path):
 
 async def test_an_agent_dies_with_its_program(tmp_path):
     code = (
-        "import asyncio, sys; from pathlib import Path; from warrener.gossips.agent import *\n"
+        "import asyncio, sys; from pathlib import Path\n"
+        "from warrener.gossips.agent import *; from warrener.gossips.agent_plan import *\n"
         "async def main():\n"
         "    there = AgentPlan(Address('127.0.0.1', int(sys.argv[2])), 'hare', Path(sys.argv[1]), b'k' * 32)\n"
         "    async with running_agent(there):\n"

@@ -13,37 +13,28 @@ this ever stops the program: gossip is a hint.
 from __future__ import annotations
 
 import asyncio
-import base64
-import ipaddress
 import os
 import shutil
 import signal
-import socket
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any
 
 import structlog
 
 from warrener.errors import InvalidSettings
 from warrener.gossips.agent_folder import AgentFolder
+from warrener.gossips.agent_plan import LOOPBACK, AgentPlan, configuration, free_port, plan_of
 from warrener.gossips.agent_words import Told, Trouble, joined_by, told_by
 from warrener.ids import new_token
 from warrener.serfrpc import SerfClient, SerfError
 from warrener.settings import Settings
-from warrener.signing import read_gossip_key
 
 log = structlog.get_logger("warrener.agent")
 
-PORT = 7946
-"""Serf's own; TCP and UDP."""
-
-LOOPBACK = "127.0.0.1"
 LEAVING_S = 4.0
 """What a planned end takes: the others are told, and pass it on."""
 
@@ -51,33 +42,6 @@ _READY_WITHIN_S = 10.0
 _ENDING_WITHIN_S = 5.0
 _TELL_AGAIN_S = 600.0
 _LAST_LINES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to gossip; `host` is an IP address as text."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class AgentPlan:
-    """What an agent is told. `key` encrypts gossip; `host` begins the member's name."""
-
-    bind: Address
-    host: str
-    folder: Path
-    key: bytes
-    seeds: Sequence[str] = ()
-    advertise: Address | None = None
-    profile: str = "lan"
-
-    def __repr__(self) -> str:
-        return f"AgentPlan({self.bind}, {self.host!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,65 +94,6 @@ async def running_agent(
             await asyncio.wait([running])
             if not running.cancelled() and (error := running.exception()) is not None:
                 log.error("the supervisor of the Serf agent broke", exc_info=error)
-
-
-async def plan_of(settings: Settings) -> AgentPlan:
-    """Make the plan of an agent; raises InvalidSettings, naming the variable."""
-    if settings.gossip != Settings.model_fields["gossip"].default:
-        raise InvalidSettings(
-            f"WARRENER_{'AGENT' if settings.agent else 'JOIN'} and WARRENER_GOSSIP are both set: the first runs an"
-            " agent within this program, the second uses one beside it; unset one of them"
-        )
-    return AgentPlan(
-        bind=await _address("WARRENER_AGENT", settings.agent or f"0.0.0.0:{PORT}"),
-        host=settings.host,
-        folder=settings.agent_folder,
-        key=read_gossip_key(settings.gossip_key_file),
-        seeds=[seed_of(text) for text in (settings.join, *settings.seeds) if text],
-        advertise=await _address("WARRENER_AGENT_ADVERTISE", settings.agent_advertise)
-        if settings.agent_advertise
-        else None,
-        profile=settings.agent_profile,
-    )
-
-
-async def plan_to_ask(settings: Settings, member: str, folder: Path) -> AgentPlan:
-    """Make the plan of an agent that lives only to ask the pool of a member; raises InvalidSettings."""
-    seed = await _address("HOST:PORT", member)
-    own = LOOPBACK if ipaddress.ip_address(seed.host).is_loopback else "0.0.0.0"  # noqa: S104 - UDP answers come here
-    return AgentPlan(
-        bind=Address(own, _free_port()),
-        host=f"find-{settings.host}",
-        folder=folder,
-        key=read_gossip_key(settings.gossip_key_file),
-        seeds=[str(seed)],
-        profile=settings.agent_profile,
-    )
-
-
-def seed_of(text: str) -> str:
-    """Read `host[:port]`; the host is looked up whenever it is joined. Raises InvalidSettings."""
-    host, port = _parts("WARRENER_SEEDS", text)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _parts(variable: str, text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
-    if not colon or (":" in host and not host.startswith("[")):  # the latter: an IPv6 address without a port
-        host, port = text, str(PORT)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
-        raise InvalidSettings(f"{variable}: {text!r} is no address; give host:port, or a host alone for port {PORT}")
-    return host, int(port)
-
-
-async def _address(variable: str, text: str) -> Address:
-    host, port = _parts(variable, text)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise InvalidSettings(f"{variable}: there is no address for {host}: {error.strerror}") from error
-    return Address(str(found[0][4][0]), port)
 
 
 def serf_program() -> str:
@@ -272,7 +177,7 @@ class Agent:
         folder = self.folder
         folder.end_leftover()
         self.name = folder.name(self.plan.host, self._rng)
-        port, auth = _free_port(), new_token(self._rng)
+        port, auth = free_port(), new_token(self._rng)
         self._rpc = port, auth
         folder.write_configuration(
             configuration(self.plan, self.name, rpc_port=port, rpc_auth=auth, snapshot=folder.snapshot),
@@ -382,38 +287,7 @@ class Agent:
                 child.send_signal(number)
 
 
-def configuration(plan: AgentPlan, name: str, *, rpc_port: int, rpc_auth: str, snapshot: Path) -> Mapping[str, Any]:
-    """Write an agent's configuration, as its file has it."""
-    return {
-        "node_name": name,
-        "bind": str(plan.bind),
-        **({"advertise": str(plan.advertise)} if plan.advertise else {}),
-        "profile": plan.profile,
-        "encrypt_key": base64.b64encode(plan.key).decode(),
-        "rpc_addr": f"{LOOPBACK}:{rpc_port}",
-        "rpc_auth": rpc_auth,
-        "retry_join": list(plan.seeds),
-        "retry_interval": "5s",
-        "snapshot_path": str(snapshot),
-        "rejoin_after_leave": True,
-        "leave_on_terminate": True,
-        "reconnect_timeout": "72h",
-        "tombstone_timeout": "24h",
-        "disable_coordinates": False,
-        "event_handlers": [],
-        "log_level": "info",
-    }
-
-
 def _dying_with_us() -> list[str]:
     """Return what makes a child die with this process, however that ends; without it, the next start ends the child."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-
-
-def _free_port() -> int:
-    """Return a port of loopback that nobody listens on now; who loses it meanwhile is started again with another."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

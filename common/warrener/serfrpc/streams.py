@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Generic, Self, TypeVar
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 _MAX_WAITING = 65_536
 
 
-class Stream(Generic[T]):
+class Stream(ABC, Generic[T]):
     """The records of one stream; iterate over it, in one task at a time.
 
     Waiting for the next record may be cancelled without losing one. Iteration raises SerfError when the
@@ -53,9 +54,9 @@ class Stream(Generic[T]):
         """Tell whether nothing more comes; what has come may still wait."""
         return self._end is not None
 
+    @abstractmethod
     def take(self, body: Body) -> None:
         """Read a record; only the reader of the connection calls this. Raises MalformedAnswer."""
-        raise NotImplementedError
 
     def put(self, record: T) -> None:
         """Add a record; only the reader of the connection calls this."""

@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from warrener.gossips.agent import PORT
+from warrener.gossips.agent_plan import PORT
 from warrener.runtime.serve import serve_program
 from warrener.settings import Settings
 

@@ -63,7 +63,8 @@ async def _ask(settings: Settings, member: str | None) -> Found:
     from pathlib import Path
 
     from warrener.gossips import open_gossip
-    from warrener.gossips.agent import plan_to_ask, running_agent
+    from warrener.gossips.agent import running_agent
+    from warrener.gossips.agent_plan import plan_to_ask
     from warrener.gossips.naming import find as found_in
     from warrener.signing import read_verifier
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from warrener.errors import GossipUnavailable, InvalidSettings
 from warrener.gossip import Member, Status
 from warrener.gossips import open_gossip
-from warrener.gossips.agent import plan_of, serf_program
+from warrener.gossips.agent import serf_program
+from warrener.gossips.agent_plan import plan_of
 from warrener.gossips.serf import SerfGossip
 from warrener.settings import Settings
 
