@@ -111,7 +111,7 @@ class Fleet:
         return self._commands[name]
 
     def again(self, name: str) -> None:
-        """Start a program anew that ended or was killed, as it was started before."""
+        """Start a program anew that ended or was killed, by the same command, with the settings of the fleet alone."""
         self.run(name, self._commands[name])
 
     def kill(self, name: str) -> None:

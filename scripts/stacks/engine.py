@@ -32,7 +32,6 @@ class Container:
     service: str
     state: str
     health: str
-    exit_code: int
     networks: Mapping[str, tuple[str, ...]]
 
     @property
@@ -73,7 +72,10 @@ class Engine:
 
     def docker(self, *words: str) -> str:
         """Run docker, and return what it prints; raises StackError."""
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=_ANSWER_S)
+        try:
+            done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=_ANSWER_S)
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"docker {' '.join(words)}: no answer within {_ANSWER_S:.0f} s") from error
         if done.returncode:
             raise StackError(f"docker {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
@@ -148,7 +150,6 @@ def _container(told: dict[str, Any]) -> Container:
         service=told["Config"]["Labels"]["com.docker.compose.service"],
         state=state["Status"],
         health=state.get("Health", {}).get("Status", ""),
-        exit_code=state["ExitCode"],
         networks={
             name: tuple(alias for alias in network["Aliases"] or () if not told["Id"].startswith(alias))
             for name, network in told["NetworkSettings"]["Networks"].items()
