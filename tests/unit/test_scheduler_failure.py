@@ -314,6 +314,38 @@ def test_a_suspect_travels_alone_and_is_claimed(desk: Desk, witness: Hand) -> No
     assert desk.states(run) == {"a": State.ORDERED}
 
 
+def test_what_died_goes_to_nobody_who_has_missed_a_heartbeat(desk: Desk, witness: Hand) -> None:
+    one, two = jobber("one"), jobber("two", boot="b2")
+    desk.hire(one)
+    run = desk.submit({"a": job()})
+    start(desk, one, "a")
+    desk.wait(seconds=DEAD - 26)
+    desk.deliver(witness.beat(), two.beat())
+    for _ in range(2):
+        desk.wait(seconds=13)
+        desk.deliver(witness.beat())
+    assert desk.states(run) == {"a": State.READY}
+    desk.deliver(two.beat())
+    assert desk.states(run) == {"a": State.ORDERED}
+
+
+@pytest.mark.parametrize(("beats", "goes_to"), [(True, "worker.two"), (False, "worker.three")])
+def test_an_order_for_one_worker_waits_as_long_as_that_one_is_heard(
+    beats: bool, goes_to: str, desk: Desk, witness: Hand
+) -> None:
+    one, two, three = jobber("one"), jobber("two", boot="b2"), jobber("three", boot="b3")
+    desk.hire(one)
+    run = desk.submit({"a": job()})
+    start(desk, one, "a")
+    kill(desk, alive=witness)
+    desk.deliver(two.beat())
+    assert desk.states(run) == {"a": State.ORDERED}
+    for _ in range(3):
+        desk.wait(seconds=7)
+        desk.deliver(three.beat(), *([two.beat()] if beats else []))
+    assert desk.routes[-1][0] == goes_to
+
+
 # ── the penalty box ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

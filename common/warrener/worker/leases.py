@@ -23,6 +23,9 @@ from warrener.worker.lost_lanes import LostLanes
 from warrener.worker.post import Post
 from warrener.worker.work import Work
 
+LONGEST_S = 10.0
+"""The longest time between heartbeats, however long leases are: who is silent for longer gets less work."""
+
 HELD_PER_HEARTBEAT = 5000
 _KNOWN_HEARTBEATS = 1000
 _RETRY_S = 2.0
@@ -205,7 +208,7 @@ class Leases:
 
     def _interval_s(self) -> float:
         shortest_s = min((work.order.lease_s for work in self.held.values()), default=self._lease_s)
-        return max(0.1, min(shortest_s, self._lease_s) / 3)
+        return max(0.1, min(shortest_s / 3, self._lease_s / 3, LONGEST_S))
 
     # ── the fence ────────────────────────────────────────────────────────────────────────────────────────────────
 

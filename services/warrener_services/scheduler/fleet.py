@@ -14,6 +14,9 @@ from .limits import NONE, Limits
 SILENT = timedelta(seconds=35)
 """A worker that has said nothing for this long gets no orders."""
 
+MISSED = timedelta(seconds=15)
+"""A worker that has said nothing for this long has missed a heartbeat, and gets nothing that is for it alone."""
+
 FORGOTTEN = timedelta(minutes=10)
 """A worker that has said nothing for this long is not remembered."""
 
@@ -147,6 +150,11 @@ class Fleet:
         for worker in self._able(now):
             found.update(dict.fromkeys(worker.lanes, worker.slots))
         return found
+
+    def is_heard(self, name: str, now: datetime) -> bool:
+        """Tell whether a worker has not missed a heartbeat."""
+        worker = self._workers.get(name)
+        return worker is not None and now - worker.seen_at < MISSED
 
     def get(self, name: str) -> Worker | None:
         return self._workers.get(name)

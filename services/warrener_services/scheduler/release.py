@@ -23,7 +23,7 @@ from warrener.topology import ORDERS
 
 from .book import Lane
 from .endings import expected_end
-from .fleet import Worker
+from .fleet import MISSED, Worker
 from .handlers import SITE_BOUND
 from .paths import expected_s
 from .policies import policy_of
@@ -94,9 +94,11 @@ def _site(tick: Tick, row: TaskRow) -> str | None:
 
 
 def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
-    """Return the workers with what they hold, for us and for other schedulers."""
+    """Return the workers that are heard, with what they hold for us and for other schedulers."""
     elsewhere = tick.book.peers.used(tick.now)
     for worker in workers:
+        if not tick.book.fleet.is_heard(worker.name, tick.now):
+            continue
         used = tick.book.used.get(worker.name, 0) + elsewhere.get(worker.name, 0)
         yield Place(worker.name, worker.site, worker.slots, used)
 
@@ -109,7 +111,8 @@ def _may_go_ahead(tick: Tick, load: Lane, slots: int) -> bool:
 
 def _order(tick: Tick, row: TaskRow, worker: WorkerName | None, long_s: float | None) -> None:
     """Order a task; `long_s`: how long it will probably run, if that is long."""
-    due_at = tick.now + tick.rules.order_timeout
+    timeout = tick.rules.order_timeout
+    due_at = tick.now + (timeout if worker is None else min(timeout, MISSED))
     if long_s is not None:
         load = tick.book.lanes[row.lane]
         load.endings.expect(row.ref, expected_end(tick.now, long_s), tick.book.in_flight, load.in_flight)

@@ -8,6 +8,7 @@ from warrener.errors import Cause
 from warrener.states import Move, State
 from warrener.store import TaskRow
 
+from .fleet import MISSED
 from .handlers import fail
 from .policies import policy_of
 from .suspicion import is_dead, note_death
@@ -25,7 +26,7 @@ def on_due(tick: Tick, loaded: TaskRow) -> None:
         case State.READY:
             _ready(tick, row)
         case State.ORDERED:
-            if not _extended(tick, row):
+            if not _extended(tick, row) and not _awaited(tick, row):
                 tick.make_ready(row, Move.PLACE_ANEW)
         case State.RUNNING | State.UNREACHABLE:
             _lease(tick, row)
@@ -44,6 +45,18 @@ def _ready(tick: Tick, row: TaskRow) -> None:
     else:
         tick.note(row)
         row.due_at = None if grace_s is None else row.ready_at + timedelta(seconds=grace_s)
+
+
+def _awaited(tick: Tick, row: TaskRow) -> bool:
+    """Let an order for one worker wait out its time as long as that worker is heard; tell whether it waits on."""
+    if row.worker is None or row.ordered_at is None or not tick.book.fleet.is_heard(row.worker, tick.now):
+        return False
+    ends_at = row.ordered_at + tick.rules.order_timeout
+    if ends_at <= tick.now:
+        return False
+    tick.note(row)
+    row.due_at = min(ends_at, tick.now + MISSED)
+    return True
 
 
 def _lease(tick: Tick, row: TaskRow) -> None:
