@@ -333,12 +333,14 @@ def _check_in_flight(book: Any, rows: list[TaskRow]) -> None:
         mine = book.in_flight[row.ref]
         for field in ("state", "attempt", "tries", "worker", "boot", "due_at", "started_at"):
             assert getattr(mine, field) == getattr(row, field), (row.ref, field)
-        lanes[row.lane] = lanes.get(row.lane, 0) + row.weight
-        if row.worker is not None:
+        reached = row.state is not State.UNREACHABLE
+        lanes[row.lane] = lanes.get(row.lane, 0) + row.weight * reached
+        if row.worker is not None and reached:
             used[row.worker] = used.get(row.worker, 0) + row.weight
         assert (row.boot is None) or row.worker is not None
         assert row.state not in (State.RUNNING, State.UNREACHABLE) or row.boot is not None
-    assert {lane: one.in_flight for lane, one in book.lanes.items() if one.in_flight} == lanes
+    filled = {lane: slots for lane, slots in lanes.items() if slots}
+    assert {lane: one.in_flight for lane, one in book.lanes.items() if one.in_flight} == filled
     assert {worker: slots for worker, slots in book.used.items() if slots} == used
     assert book.leases.keys() <= book.in_flight.keys()
 

@@ -35,6 +35,8 @@ class Place:
     site: str
     slots: int
     used: int
+    doubted: bool = False
+    """Whether it may take nothing: it did not take the last order that was for it alone."""
 
     @property
     def free(self) -> int:
@@ -90,6 +92,6 @@ def bundle_size(*, orders: int, workers: int, mean: timedelta) -> int:
 
 
 def choose(places: Iterable[Place], *, weight: int, site: str | None) -> Place | None:
-    """Choose the worker with the most free slots that can take the task at its site; None if there is none now."""
+    """Choose the worker with the most free slots that can take the task at its site, one in doubt last; or None."""
     able = [place for place in places if place.free >= weight and site in (None, place.site)]
-    return max(able, key=lambda place: (place.free, place.worker), default=None)
+    return max(able, key=lambda place: (not place.doubted, place.free, place.worker), default=None)

@@ -65,7 +65,11 @@ __all__ = [
     "TaskPlan",
     "needed_outputs",
     "render_with_outputs",
+    "too_long",
 ]
+
+MAX_SECTION_BYTES = 512 * 1024
+"""How long a rendered section may be: it must fit into an order, of which a message carries 1 MiB at most."""
 
 _SHOWN = 20
 """How many tasks of a circle are named."""
@@ -236,7 +240,7 @@ def _parsed(
         task.priority,
         task.weight,
         task.policy,
-        _text(section),
+        _text(section, task.path, problems),
         task.policy.model_dump_json(exclude_defaults=True),
     )
     return _ParsedTask(plan, asks, constant and not _has_templates(task))
@@ -364,13 +368,25 @@ def _plan_task(
         chosen,
         plan.weight,
         plan.policy,
-        plan.text if task.body else _text(section),
+        plan.text if task.body else _text(section, ("tasks", plan.name, plan.kind.value), problems),
         plan.policy_text,
     )
 
 
-def _text(section: Mapping[str, Json]) -> str:
-    return json.dumps(section, separators=(",", ":"))
+def _text(section: Mapping[str, Json], path: Path, problems: list[Problem]) -> str:
+    text = json.dumps(section, separators=(",", ":"))
+    if refusal := too_long(text):
+        problems.append(Problem(path, refusal))
+    return text
+
+
+def too_long(section: str) -> str | None:
+    """Say why an order could not carry a section, as JSON in ASCII; None if it can."""
+    if len(section) <= MAX_SECTION_BYTES:
+        return None
+    return (
+        f"it has {len(section):,} bytes, and an order carries {MAX_SECTION_BYTES:,} at most: pass large data in files"
+    )
 
 
 def _section(task: _ParsedTask, known: dict[str, dict[str, Json]], problems: list[Problem]) -> dict[str, Json]:

@@ -899,3 +899,25 @@ def test_a_row_that_nothing_can_be_done_with_is_left_aside(desk: Desk, worker: H
     desk.own()
     desk.wait(seconds=3)
     assert (desk.task(bad).state, desk.task(good).state) == (State.WAITING, State.ORDERED)
+    desk.do(lambda tx: tx.tasks._connection.exec_driver_sql(f"UPDATE tasks SET policy = '{{}}' WHERE run = '{bad}'"))
+    desk.wait(minutes=2)
+    assert desk.task(bad).state is not State.WAITING
+
+
+def test_a_bundle_is_never_larger_than_a_message_may_be(desk: Desk) -> None:
+    desk.hire(Hand("call-a", slots=100))
+    desk.submit({f"t{n}": call(args={"text": "x" * 24_000}) for n in range(40)}, *(RunRequest(key=k) for k in "ab"))
+    sizes = [len(names) * 24_000 for _, names, _ in desk.routes]
+    assert len(desk.orders) == 80
+    assert 300_000 < max(sizes) <= 512 * 1024
+
+
+def test_a_task_that_is_too_large_with_its_outputs_fails(desk: Desk, caller: Hand) -> None:
+    many = [f"t{n}" for n in range(10)]
+    joined = {name: f"{{{{ tasks.{name}.output }}}}" for name in many}
+    run = desk.submit({**{name: call() for name in many}, "all": call(needs=many, args=joined)})
+    for name in many:
+        desk.deliver(caller.report(desk.take_order(name), output="x" * 60_000))
+    task = desk.task(run, len(many))
+    assert (task.state, task.cause) == (State.FAILED, Cause.TEMPLATE)
+    assert "pass large data in files" in (task.message or "")

@@ -426,3 +426,42 @@ def test_staging_that_nobody_can_do_is_no_hosts_trouble(desk: Desk) -> None:
             stage_at(desk, hand, Outcome.FAILED, workflow=name, cause=Cause.STAGE, message="there is no such file")
     desk.wait(seconds=1)
     assert 0 not in limits(one)
+
+
+def test_a_worker_that_lets_its_orders_lapse_gets_them_last(desk: Desk) -> None:
+    zombie, other = jobber("zombie", slots=9), jobber("other", slots=2)
+    desk.hire(zombie, other)
+    desk.submit({"a": job(weight=2)})
+    assert desk.routes[-1][0] == "worker.zombie"
+    for _ in range(7):
+        desk.wait(seconds=10)
+        desk.deliver(zombie.beat(), other.beat())
+    assert desk.routes[-1][0] == "worker.other"
+    grant = desk.grant(other, desk.take_order())
+    desk.deliver(other.report(grant))
+
+
+def test_what_is_held_for_a_worker_that_is_gone_takes_nothing_from_the_others(desk: Desk) -> None:
+    gone, there = jobber("gone", slots=2), jobber("there", boot="b2", slots=2)
+    desk.hire(gone)
+    desk.submit({"a": job(on_lost="hold"), "b": job(on_lost="hold")})
+    for name in ("a", "b"):
+        start(desk, gone, name)
+    kill(desk, alive=there)
+    desk.wait(hours=1)
+    desk.crash()
+    desk.deliver(there.beat())
+    run = desk.submit({"c": job(), "d": job()})
+    assert set(desk.states(run).values()) == {State.ORDERED}
+
+
+def test_what_a_host_was_to_do_goes_to_others_also_if_it_beats_meanwhile(desk: Desk) -> None:
+    one, two = jobber("one", slots=2), jobber("two", slots=2)
+    desk.hire(one)
+    desk.submit({"a": job(weight=2)})
+    assert desk.routes[-1][0] == "worker.one"
+    drain(desk, "worker", "one")
+    desk.engine.book.fleet.limits.drains = {("worker", "one"): Drain("worker", "one", "anna", "", desk.now)}
+    desk.deliver(one.beat(), two.beat())
+    desk.wait(seconds=2)
+    assert desk.routes[-1][0] == "worker.two"

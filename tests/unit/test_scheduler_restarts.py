@@ -149,3 +149,24 @@ def lost_row(n: int) -> TaskRow:
     return cast("TaskRow", SimpleNamespace(
         ref=(f"r{n}", 0), attempt=1, state=State.ORDERED, ordered_at=NOW, lane="job", worker=None, shard=0
     ))  # fmt: skip
+
+
+def test_a_book_that_is_read_again_and_again_lets_no_order_stand_for_ever(desk: Desk) -> None:
+    desk.hire(Hand("call-a"))
+    run = desk.submit({"t": call()})
+    for _ in range(30):
+        desk.own()
+        desk.wait(seconds=7)
+        desk.deliver(Hand("call-a").beat())
+    assert desk.task(run).attempt > 2
+
+
+def test_what_was_recalled_and_not_written_is_recalled_again(desk: Desk) -> None:
+    desk.hire(Hand("call-a"))
+    run = desk.submit({"t": call()})
+    desk.wait(seconds=1)
+    desk.engine.lose(f"orders.{desk.task(run).lane}", desk.now)
+    desk.engine.book.lost.take(desk.engine.book.in_flight.values(), 10)  # by a tick that was not committed
+    desk.own()
+    desk.wait(seconds=1)
+    assert desk.task(run).attempt == 2

@@ -25,6 +25,10 @@ from .troubles import Troubles
 from .window import Window
 
 _TIDY_EVERY = timedelta(minutes=1)
+_LOST_KEPT = timedelta(minutes=10)
+
+ASIDE = timedelta(minutes=1)
+"""How long a row is left aside that nothing could be done with."""
 
 MAX_RUNS = 2_000
 """How many runs are kept at hand."""
@@ -85,7 +89,7 @@ class Book:
     leases: dict[TaskRef, datetime] = field(default_factory=dict)  # extended beyond what the store knows
     deaths: dict[TaskRef, list[Death]] = field(default_factory=dict)  # that tasks of ours are suspected of
     troubles: Troubles = field(default_factory=Troubles)
-    aside: set[Hashable] = field(default_factory=set)  # rows that nothing can be done with, until the next start
+    aside: dict[Hashable, datetime] = field(default_factory=dict)  # rows that nothing can be done with, until when
     lost: Lost = field(default_factory=Lost)
     defined: set[str] = field(default_factory=set)  # digests of definitions that the store has
     look_at: datetime | None = None  # when to look into the store by itself
@@ -97,6 +101,10 @@ class Book:
 
     def find(self, ref: TaskRef) -> TaskRow | None:
         return self.in_flight.get(ref) or self.ready.get(ref)
+
+    def is_aside(self, name: Hashable, now: datetime) -> bool:
+        until = self.aside.get(name)
+        return until is not None and now < until
 
     def window(self, lane: str) -> Window:
         window = self.windows.get(lane)
@@ -112,9 +120,7 @@ class Book:
                 self.ready.pop(spilled.ref, None)
         elif row.state in IN_FLIGHT:
             self.in_flight[row.ref] = row
-            self.lanes[row.lane].in_flight += row.weight
-            if row.worker is not None:
-                self.used[row.worker] += row.weight
+            self._fill(row, row.weight)
 
     def leave(self, row: TaskRow) -> None:
         """Undo `enter`, before the row changes."""
@@ -122,11 +128,17 @@ class Book:
             if self.ready.pop(row.ref, None) is not None:
                 self.window(row.lane).discard(row.ref)
         elif self.in_flight.pop(row.ref, None) is not None:
-            self.lanes[row.lane].in_flight -= row.weight
-            if row.worker is not None:
-                self.used[row.worker] -= row.weight
-                if not self.used[row.worker]:
-                    del self.used[row.worker]
+            self._fill(row, -row.weight)
+
+    def _fill(self, row: TaskRow, slots: int) -> None:
+        """Count slots that are in use; those of a host that is out of reach are nobody's until it is back."""
+        if row.state is State.UNREACHABLE:
+            return
+        self.lanes[row.lane].in_flight += slots
+        if row.worker is not None:
+            self.used[row.worker] += slots
+            if not self.used[row.worker]:
+                del self.used[row.worker]
 
     def forget(self, ref: TaskRef) -> None:
         """Drop what was known of an attempt that is over."""
@@ -152,6 +164,8 @@ class Book:
             return
         self.tidied_at = now
         self.fleet.forget(now)
+        self.lost.forget(now - _LOST_KEPT)
+        self.aside = {name: until for name, until in self.aside.items() if now < until}
         self.windows = {lane: window for lane, window in self.windows.items() if not window.spent}
         idle = [lane for lane, load in self.lanes.items() if not load.in_flight and lane not in self.windows]
         for lane in idle:

@@ -30,7 +30,7 @@ from warrener.store import Changes, ParkedMessage, TaskRow, Transaction
 
 from . import handlers, intents
 from .alerting import message_parked
-from .book import Book
+from .book import ASIDE, Book
 from .demand import tell
 from .handlers import LEASE_MARGIN, storable
 from .intake import on_submit, take_up
@@ -53,6 +53,9 @@ LIFTED_A_LOOK = 2_000
 """How many tasks age lifts at a look. More: a tick that takes longer; fewer: a long line is lifted late."""
 UNSENT_AT_ONCE = 500
 """How many messages of the outbox are read at a time."""
+
+_LAST_CHANCE = timedelta(seconds=5)
+"""How long an order stands at least after the book was read: what lies in our queue is handled first."""
 
 _LIMIT = 500
 _DUE = 100
@@ -92,8 +95,8 @@ class Engine:
     def load(self, tx: Transaction, epochs: Mapping[int, int], now: datetime) -> list[Message]:
         """Read the book anew for these shards; return what stands in the outbox, up to `UNSENT_AT_ONCE`.
 
-        Every running attempt gets one lease before it can be swept, and every order its time anew: their holders may
-        have heard nothing for a while, and their reports may lie in our queue.
+        Every running attempt gets one lease before it can be swept, and every order its time anew, once: their holders
+        may have heard nothing for a while, and their reports may lie in our queue.
         """
         old = self.book
         self.book = Book(
@@ -112,7 +115,8 @@ class Engine:
             if row.state in HELD or (row.state is State.CANCELLING and row.boot is not None):
                 self.book.leases[row.ref] = now + self._rules.lease_of(row) + LEASE_MARGIN
             elif row.state is State.ORDERED:
-                self.book.leases[row.ref] = now + self._rules.order_timeout
+                self.book.leases[row.ref] = _order_ends_at(row, old, now, self._rules.order_timeout)
+        self.book.lost.again()
         for death in tx.restraints.deaths(epochs):
             self.book.deaths.setdefault(death.task, []).append(death)
         for lane in tx.tasks.ready_lanes(epochs):
@@ -264,7 +268,7 @@ class Engine:
     def _each(self, tick: Tick, items: Sequence[T], name: Callable[[T], Hashable]) -> Iterator[T]:
         """Go through what was found, without what was left aside; note what is being done."""
         for item in items:
-            if name(item) not in self.book.aside:
+            if not self.book.is_aside(name(item), tick.now):
                 tick.doing = name(item)
                 yield item
         tick.doing = None
@@ -272,13 +276,21 @@ class Engine:
     def blame(self) -> Hashable | None:
         """After a tick that raised: leave aside the row that it was busy with, and return its name, if it was one.
 
-        A row that nothing can be done with must not stop the others. It is tried again after the next start.
+        A row that nothing can be done with must not stop the others. It is tried again after a while.
         """
         tick, self._tick = self._tick, None
         if tick is None or tick.doing is None:
             return None
-        self.book.aside.add(tick.doing)
+        self.book.aside[tick.doing] = tick.now + ASIDE
         return tick.doing
+
+
+def _order_ends_at(row: TaskRow, old: Book, now: datetime, timeout: timedelta) -> datetime:
+    """Return until when an order may stand: it gets its time anew once, however often the book is read."""
+    known = old.in_flight.get(row.ref)
+    if known is None or known.attempt != row.attempt or row.ref not in old.leases:
+        return now + timeout
+    return max(old.leases[row.ref], now + _LAST_CHANCE)
 
 
 def _refuse_large(delivery: Delivery) -> None:

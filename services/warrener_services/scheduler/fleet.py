@@ -17,6 +17,9 @@ SILENT = timedelta(seconds=35)
 MISSED = timedelta(seconds=15)
 """A worker that has said nothing for this long has missed a heartbeat, and gets nothing that is for it alone."""
 
+DOUBTED = timedelta(minutes=5)
+"""A worker that let an order for it alone lapse gets the next such ones after all others, for so long."""
+
 FORGOTTEN = timedelta(minutes=10)
 """A worker that has said nothing for this long is not remembered."""
 
@@ -49,6 +52,8 @@ class Fleet:
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._failed_at: dict[str, datetime] = {}
+        self._lapsed_at: dict[str, datetime] = {}
+        self._closed: set[str] = set()
         self.limits = Limits()
 
     def __iter__(self) -> Iterator[Worker]:
@@ -57,6 +62,7 @@ class Fleet:
     def forget(self, now: datetime) -> None:
         """Forget who has been silent for long; names come and go, with containers for example."""
         self._workers = {name: worker for name, worker in self._workers.items() if now - worker.seen_at < FORGOTTEN}
+        self._lapsed_at = {name: at for name, at in self._lapsed_at.items() if now - at < DOUBTED}
 
     def hear(self, beat: Heartbeat, now: datetime) -> None:
         """Take a heartbeat in; a leaving worker is forgotten."""
@@ -84,11 +90,11 @@ class Fleet:
             self.limits.doubted = True
 
     def restrain(self, now: datetime) -> set[str]:
-        """Reckon anew what each worker may fill; return those that may fill nothing from now on."""
-        before = {worker.name for worker in self if worker.limit.slots == 0}
+        """Reckon anew what each worker may fill; return those that may fill nothing since the last time."""
         for worker in self:
             self._restrain(worker, now)
-        return {worker.name for worker in self if worker.limit.slots == 0} - before
+        before, self._closed = self._closed, {worker.name for worker in self if worker.limit.slots == 0}
+        return self._closed - before
 
     def _restrain(self, worker: Worker, now: datetime) -> None:
         worker.limit = self.limits.of(worker, now, lambda one: self._is_alone(one, now))
@@ -155,6 +161,18 @@ class Fleet:
         """Tell whether a worker has not missed a heartbeat."""
         worker = self._workers.get(name)
         return worker is not None and now - worker.seen_at < MISSED
+
+    def lapse(self, name: str, now: datetime) -> None:
+        """Note that a worker did not take an order that was for it alone: it may beat, and consume nothing."""
+        self._lapsed_at[name] = now
+
+    def claimed(self, name: str) -> None:
+        """Note that a worker takes orders."""
+        self._lapsed_at.pop(name, None)
+
+    def is_doubted(self, name: str, now: datetime) -> bool:
+        at = self._lapsed_at.get(name)
+        return at is not None and now - at < DOUBTED
 
     def get(self, name: str) -> Worker | None:
         return self._workers.get(name)

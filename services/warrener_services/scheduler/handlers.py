@@ -111,6 +111,7 @@ def _drain_of(tick: Tick, message: Claims) -> Drain | None:
 def _grant(tick: Tick, row: TaskRow, message: Claims) -> None:
     due_at = tick.now + tick.rules.lease_of(row) + LEASE_MARGIN
     tick.book.leases.pop(row.ref, None)  # what a new owner gave the order
+    tick.book.fleet.claimed(message.worker)
     tick.move(row, Move.GRANT, worker=message.worker, boot=message.boot, started_at=tick.now, due_at=due_at)
     if Kind(row.kind) in SITE_BOUND and row.run not in tick.book.sites:
         run = tick.run(row.run)

@@ -32,6 +32,7 @@ class Lost:
 
     def __init__(self) -> None:
         self._queues: dict[str, datetime] = {}
+        self._known: dict[str, datetime] = {}
         self._attempts: dict[tuple[TaskRef, int], None] = {}  # each once, however many queues tell of it
 
     def __bool__(self) -> bool:
@@ -39,7 +40,15 @@ class Lost:
 
     def add(self, queue: str, before: datetime) -> None:
         """Note that what was sent to a queue before this is gone: orders, or reports about a shard's attempts."""
-        self._queues[queue] = max(before, self._queues.get(queue, before))
+        self._queues[queue] = self._known[queue] = max(before, self._known.get(queue, before))
+
+    def again(self) -> None:
+        """Look once more at all that is known to be gone: what was taken may not have been written."""
+        self._queues.update(self._known)
+
+    def forget(self, before: datetime) -> None:
+        """Forget what was lost long ago."""
+        self._known = {queue: at for queue, at in self._known.items() if at >= before}
 
     def take(self, in_flight: Iterable[TaskRow], limit: int) -> list[tuple[TaskRef, int]]:
         """Return some of the attempts whose order, or whose report, was in one of these queues."""

@@ -33,6 +33,9 @@ from .window import Window
 
 _LONG_S = LONG.total_seconds()
 
+MAX_BUNDLE_BYTES = 512 * 1024
+"""How large the sections of a bundle are together, as JSON in ASCII; a message may have twice as much."""
+
 MAX_PASSED_OVER = 200
 """How many tasks that cannot be placed now are passed over for others behind them."""
 
@@ -58,7 +61,7 @@ def _release_lane(tick: Tick, lane: str, window: Window, workers: Sequence[Worke
         row = window.pop() if free > 0 else None
         if row is None:
             break
-        if row.ref in tick.book.aside:
+        if tick.book.is_aside(row.ref, tick.now):
             continue
         tick.doing = row.ref
         seconds = expected_s(tick.book.history, row)  # raises here, where the row is known, if the store has nonsense
@@ -100,7 +103,8 @@ def _places(tick: Tick, workers: Sequence[Worker]) -> Iterator[Place]:
         if not tick.book.fleet.is_heard(worker.name, tick.now):
             continue
         used = tick.book.used.get(worker.name, 0) + elsewhere.get(worker.name, 0)
-        yield Place(worker.name, worker.site, worker.slots, used)
+        doubted = tick.book.fleet.is_doubted(worker.name, tick.now)
+        yield Place(worker.name, worker.site, worker.slots, used, doubted)
 
 
 def _may_go_ahead(tick: Tick, load: Lane, slots: int) -> bool:
@@ -135,8 +139,16 @@ def _bundles(rows: Sequence[TaskRow], load: Lane, workers: int) -> Iterator[list
         if id(row) not in chosen:
             yield [row]
     size = bundle_size(orders=len(light), workers=workers, mean=timedelta(seconds=load.mean_s))
-    for start in range(0, len(light), size):
-        yield light[start : start + size]
+    bundle: list[TaskRow] = []
+    weighs = 0
+    for row in light:
+        if bundle and (len(bundle) == size or weighs + len(row.section) > MAX_BUNDLE_BYTES):
+            yield bundle
+            bundle, weighs = [], 0
+        bundle.append(row)
+        weighs += len(row.section)
+    if bundle:
+        yield bundle
 
 
 def _send(tick: Tick, rows: Sequence[TaskRow], lane: str) -> None:

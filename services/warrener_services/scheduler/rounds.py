@@ -183,7 +183,7 @@ class Rounds:
         culprit = self._engine.blame()
         await self._load()
         if culprit is not None:
-            log.error("cannot do what is due; leaving it aside until the next start", row=str(culprit), exc_info=error)
+            log.error("cannot do what is due; leaving it aside for a while", row=str(culprit), exc_info=error)
             await self._handle(deliveries)
             return
         log.error("a tick failed; trying its messages one by one", messages=len(deliveries), exc_info=error)

@@ -9,7 +9,7 @@ from warrener.ids import TaskRef
 from warrener.messages import Json
 from warrener.states import Move, State
 from warrener.store import TaskRow
-from warrener.workflows import render_with_outputs
+from warrener.workflows import render_with_outputs, too_long
 
 from .tick import Tick
 
@@ -42,12 +42,20 @@ def stand_in_line(tick: Tick, row: TaskRow) -> None:
     """Make a task ready whose needs are met; its templates are filled in now, as the outputs are there."""
     if row.templated:
         try:
-            section = render_with_outputs(json.loads(row.section), _outputs(tick, row))
+            section = _rendered(row, _outputs(tick, row))
         except TaskFailed as error:
             tick.move(row, Move.FAIL, cause=Cause.TEMPLATE, message=str(error))
             return
-        tick.rendered(row, json.dumps(section, separators=(",", ":")))
+        tick.rendered(row, section)
     tick.make_ready(row, Move.NEEDS_MET)
+
+
+def _rendered(row: TaskRow, outputs: dict[str, Json]) -> str:
+    """Fill in a section's templates; raises TaskFailed, also when an order could not carry what comes of it."""
+    section = json.dumps(render_with_outputs(json.loads(row.section), outputs), separators=(",", ":"))
+    if refusal := too_long(section):
+        raise TaskFailed(Cause.TEMPLATE, f"task '{row.name}', with outputs filled in: {refusal}")
+    return section
 
 
 def _outputs(tick: Tick, row: TaskRow) -> dict[str, Json]:

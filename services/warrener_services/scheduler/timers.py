@@ -27,6 +27,8 @@ def on_due(tick: Tick, loaded: TaskRow) -> None:
             _ready(tick, row)
         case State.ORDERED:
             if not _extended(tick, row) and not _awaited(tick, row):
+                if row.worker is not None:
+                    tick.book.fleet.lapse(row.worker, tick.now)
                 tick.make_ready(row, Move.PLACE_ANEW)
         case State.RUNNING | State.UNREACHABLE:
             _lease(tick, row)
