@@ -26,8 +26,11 @@ import os, signal, sys, time
 open(os.environ["WARRENER_WORKER"] + ".env", "w").write(os.environ.get("COLOUR", ""))
 def end(*_):
     sys.exit(0)
+def slow(*_):
+    with open(os.environ["WARRENER_WORKER"] + ".stops", "a") as stops:
+        stops.write("stop\\n")
 signal.signal(signal.SIGUSR1, signal.SIG_IGN if os.environ.get("STUBBORN") else end)
-signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGTERM, slow if os.environ.get("STUBBORN") == "very" else end)
 open(os.environ["WARRENER_WORKER"] + ".up", "w").close()
 while True:
     time.sleep(60)
@@ -157,6 +160,36 @@ async def test_who_drains_counts_as_leaving_and_is_stopped_when_patience_ends(po
     await pool.all_up(2)
     pool.patience_s = 0.0
     await counts(pool.driver(), 1)
+
+
+async def test_who_drains_for_too_long_is_told_once_to_stop_and_in_the_end_killed(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.environment["STUBBORN"] = "very"
+    pool.patience_s = 0.0
+    driver = pool.driver()
+    await driver.scale(1, {})
+    await pool.all_up(1)
+    await driver.scale(0, {})
+    stops = pool.folder / "pool-h-1.stops"
+
+    async def told() -> bool:
+        await driver.look()
+        return stops.exists()
+
+    await until(told)
+    for _ in range(3):
+        await driver.look()
+        await pool.driver().look()  # a later life of the program knows as well
+    os.kill(pool.pids()[1], signal.SIGTERM)  # behind any other signal: when this one is there, so are they
+
+    async def heard() -> bool:
+        return stops.read_text().count("stop") >= 2
+
+    await until(heard)
+    assert stops.read_text().count("stop") == 2
+    monkeypatch.setattr("warrener_services.elastic.drivers.processes._PATIENCE_AFTER_STOP_S", 0.0)
+    await counts(driver, 0)
 
 
 async def test_a_program_that_cannot_be_started_is_named(pool: Pool) -> None:

@@ -27,6 +27,8 @@ from warrener_services.elastic.driver import Crew, DriverFailed
 
 PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"}
 _PATIENCE_AFTER_STOP_S = 60.0
+_OF_ONE_LIFE = ("pid", "leaving", "stopped", "killed")
+"""The files that a new process of a number begins without; the last three mark what the one before it was told."""
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 # Its own id and start time first, so that they are right whatever happens to whoever started it.
 _WRAPPED = 'printf "%s %s\\n" "$$" "$(cut -d " " -f 22 /proc/$$/stat)" > "$0.new" && mv "$0.new" "$0" && exec "$@"'
@@ -109,7 +111,7 @@ class ProcessDriver:
         if lock is None:
             return  # somebody was quicker
         try:
-            for kind in ("pid", "leaving"):
+            for kind in _OF_ONE_LIFE:
                 self._path(number, kind).unlink(missing_ok=True)
             self._turn_over(self._path(number, "log"))
             wrapped = ["/bin/sh", "-c", _WRAPPED, str(self._path(number, "pid")), *self._argv]
@@ -131,23 +133,39 @@ class ProcessDriver:
         log.info("started a worker", pool=self._pool, worker=self._name(number), pid=pid)
 
     def _drain(self, number: int) -> None:
-        known = self._known(number)
-        if known is None or not known.lives:
-            return  # it has not begun yet, or has just ended: the next look knows
-        self._path(number, "leaving").touch(mode=0o600)
-        os.kill(known.pid, DRAIN)
-        log.info("drains a worker", pool=self._pool, worker=self._name(number), pid=known.pid)
+        if self._tell(number, "leaving", DRAIN):
+            log.info("drains a worker", pool=self._pool, worker=self._name(number))
 
     def _hurry(self, leaving: Sequence[int]) -> None:
-        """Stop who drains for longer than there is patience, and end who does not stop."""
+        """Stop who drains for longer than there is patience, and end who does not stop.
+
+        Each is told once: a second signal to stop ends a worker at once.
+        """
         for number in leaving:
-            known = self._known(number)
             with contextlib.suppress(OSError):
-                late_s = time.time() - self._path(number, "leaving").stat().st_mtime - self._patience_s
-                if known is not None and known.lives and late_s > 0:
-                    hard = late_s > _PATIENCE_AFTER_STOP_S
-                    log.warning("a worker drains for too long", pool=self._pool, worker=self._name(number), killed=hard)
-                    os.kill(known.pid, signal.SIGKILL if hard else signal.SIGTERM)
+                if self._told_s(number, "leaving") > self._patience_s and self._tell(number, "stopped", signal.SIGTERM):
+                    log.warning("a worker drains for too long; it is stopped", pool=self._pool,
+                                worker=self._name(number))  # fmt: skip
+                if self._told_s(number, "stopped") > _PATIENCE_AFTER_STOP_S and self._tell(
+                    number, "killed", signal.SIGKILL
+                ):
+                    log.warning("a worker does not stop; it is killed", pool=self._pool, worker=self._name(number))
+
+    def _tell(self, number: int, mark: str, signal_number: int) -> bool:
+        """Send a process a signal, once in its life; return whether it was sent now."""
+        known, path = self._known(number), self._path(number, mark)
+        if known is None or not known.lives or path.exists():
+            return False  # it has not begun yet, or has just ended, or knows
+        path.touch(mode=0o600)
+        os.kill(known.pid, signal_number)
+        return True
+
+    def _told_s(self, number: int, mark: str) -> float:
+        """Return how long ago a process was told, by its mark."""
+        try:
+            return time.time() - self._path(number, mark).stat().st_mtime
+        except FileNotFoundError:
+            return float("-inf")
 
     def _reap(self) -> None:
         for pid in list(self._children):
