@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,17 +52,33 @@ async def counts(driver: Driver, working: int, leaving: int = 0) -> None:
     await until(reached)
 
 
+async def failure(driver: Driver) -> str:
+    """Wait until a look fails; return why."""
+    said: list[str] = []
+
+    async def failed() -> bool:
+        try:
+            await driver.look()
+        except DriverFailed as error:
+            said.append(str(error))
+        return bool(said)
+
+    await until(failed)
+    return said[0]
+
+
 class Pool:
     """Makes lives of the driver of one pool."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.argv = [sys.executable, "-c", MEMBER]
         self.environment = {"COLOUR": "blue"}
         self.patience_s = 3600.0
 
     def driver(self) -> ProcessDriver:
         return ProcessDriver(
-            "pool", [sys.executable, "-c", MEMBER], self.folder / "pool", host="h", environment=self.environment,
+            "pool", self.argv, self.folder / "pool", host="h", environment=self.environment,
             patience_s=self.patience_s,
         )  # fmt: skip
 
@@ -128,9 +145,43 @@ async def test_a_process_that_is_killed_is_missed(pool: Pool) -> None:
     await driver.scale(2, {})
     await pool.all_up(1, 2)
     os.kill(pool.pids()[1], signal.SIGKILL)
+    assert (await failure(driver)).startswith("pool-h-1 ended with -9 ")
     await counts(driver, 1)
     await driver.scale(2, {})
     await counts(driver, 2)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (
+            ["sh", "-c", "echo starting; echo; echo 'no slots' >&2; exit 2"],
+            r"ended with 2 .*see .*/pool/1\.log: no slots",
+        ),
+        (["pyhton", "x.py"], r"ended with 127 \d\.\d s after its start; see .*pyhton: not found"),
+        (["sh", "-c", "exit 3"], "ended with 3 .*: it is empty"),
+    ],
+)
+async def test_a_process_that_dies_at_its_start_is_told(pool: Pool, argv: list[str], says: str) -> None:
+    pool.argv = argv
+    driver = pool.driver()
+    await driver.scale(1, {})
+    assert re.search(says, await failure(driver))
+    assert (await driver.look()).count == 0
+
+
+async def test_a_process_that_lived_long_or_was_told_to_leave_may_end_as_it_likes(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = pool.driver()
+    await driver.scale(2, {})
+    await pool.all_up(1, 2)
+    (pool.folder / "pool" / "1.leaving").touch()
+    os.kill(pool.pids()[1], signal.SIGKILL)
+    await counts(driver, 1)
+    monkeypatch.setattr("warrener_services.elastic.drivers.processes._EARLY_S", 0.0)
+    os.kill(pool.pids()[2], signal.SIGKILL)
+    await counts(driver, 0)
 
 
 async def test_an_id_that_another_process_has_by_now_is_not_signalled(pool: Pool) -> None:

@@ -126,6 +126,7 @@ async def test_one_acts_and_the_next_takes_over(place: Place) -> None:
 
 async def test_trouble_with_a_driver_is_told_and_ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warrener_services.elastic.service._AFTER_TROUBLE_S", 0.1)
+    monkeypatch.setattr("warrener_services.elastic.service._WELL_AFTER_S", 0.1)
     alerts = await place.broker.subscribe([ALERTS], prefetch=10)
 
     async def next_alert() -> AlertNote:

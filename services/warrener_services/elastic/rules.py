@@ -98,7 +98,9 @@ class Pool(_Written):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        for lane in self.serves:
+        for number, lane in enumerate(self.serves):
+            if lane in self.serves[:number]:
+                raise ValueError(f"serves: {lane[:40]} is there twice; write it once")
             app = _APP.fullmatch(lane)
             if lane not in KINDS and not (app and is_name(app[1])):
                 raise ValueError(f"serves: there is no lane {lane[:40]!r}; {_HOW_LANES}")

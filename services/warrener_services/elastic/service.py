@@ -28,7 +28,10 @@ from .turn import Turn
 _PREFETCH = 500
 _AGAIN_S = 1.0
 _TALK_S = 5.0
-_AFTER_TROUBLE_S = 5.0
+_AFTER_TROUBLE_S, _LONGEST_REST_S = 5.0, 60.0
+"""How long a pool rests after trouble: twice as long each time, up to the second."""
+_WELL_AFTER_S = 30.0
+"""How long nothing must have been wrong: workers that die at their start are well in between, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -147,6 +150,7 @@ class _Keeper:
         self._trouble = ""
         self._told_trouble = False
         self._rests_until_s = float("-inf")
+        self._rest_s = _AFTER_TROUBLE_S
 
     async def look(self, now_s: float) -> None:
         """Look, decide, and act if it is our turn; after trouble, not at once again."""
@@ -160,10 +164,13 @@ class _Keeper:
             if self._decision.count != self._crew.count and self.turn.ours:
                 await self._act(self._past, now_s)
         except DriverFailed as error:
-            self._rests_until_s = now_s + _AFTER_TROUBLE_S
+            self._rests_until_s = now_s + self._rest_s
+            self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
             self._complain(str(error))
         else:
-            self._complain("")
+            if now_s - self._rests_until_s >= _WELL_AFTER_S:
+                self._rest_s = _AFTER_TROUBLE_S
+                self._complain("")
 
     async def _act(self, past: Past, now_s: float) -> None:
         before, count, why = self._crew.count, self._decision.count, self._decision.why

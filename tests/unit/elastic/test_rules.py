@@ -57,6 +57,7 @@ def test_the_example_is_right() -> None:
         ("folder: /srv", "foldr: /srv", "pools.images.compose.foldr: unknown field 'foldr'; did you mean 'folder'?"),
         ("every: 500ms", "evry: 500ms", "unknown field 'evry'; did you mean 'every'?"),
         ("serves: job", "serves: jobs", "serves: there is no lane 'jobs'; write env, stage, job, or call.APP"),
+        ("serves: job", "serves: [job, job]", "serves: job is there twice; write it once"),
         ("    processes:\n", "", "a pool has one of processes, compose and command to start its workers; it has none"),
         ("processes:", "processes: {}\n    command: {argv: [x]}", "it has processes and command"),
         ("minimum: 1", "minimum: 9", "minimum 9 is more than maximum 3; swap them"),

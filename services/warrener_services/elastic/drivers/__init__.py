@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener_services.elastic.driver import Driver
 from warrener_services.elastic.rules import Pool
@@ -12,7 +13,7 @@ from .processes import ProcessDriver, worker_argv
 
 
 def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
-    """Return the driver that a pool's rule names."""
+    """Return the driver that a pool's rule names; raises InvalidSettings for workers that could not start."""
     folder = settings.state / "elastic" / name
     patience_s = pool.patience.total_seconds()
     if pool.compose is not None:
@@ -21,6 +22,11 @@ def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
         return CommandDriver(name, pool.command, folder)
     assert pool.processes is not None
     slots = pool.slots or settings.slots
+    if not pool.processes.argv and slots < len(pool.serves):
+        raise InvalidSettings(
+            f"pools.{name}: a worker of {len(pool.serves)} kinds needs as many slots, and has {slots}; write slots:"
+            f" {len(pool.serves)} or more"
+        )
     surroundings = {"WARRENER_SLOTS": str(slots), "WARRENER_SITE": pool.site or settings.site}
     return ProcessDriver(
         name, pool.processes.argv or worker_argv(pool.serves), folder, host=settings.host,

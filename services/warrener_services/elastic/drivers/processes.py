@@ -27,6 +27,9 @@ from warrener_services.elastic.driver import Crew, DriverFailed
 
 PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"}
 _PATIENCE_AFTER_STOP_S = 60.0
+_EARLY_S = 30.0
+"""Who ends badly within this time was not started well: the next one would not be either."""
+_LAST_WORDS_BYTES, _LAST_WORDS = 4096, 200
 _OF_ONE_LIFE = ("pid", "leaving", "stopped", "killed")
 """The files that a new process of a number begins without; the last three mark what the one before it was told."""
 _MAX_LOG_BYTES = 8 * 1024 * 1024
@@ -59,6 +62,14 @@ class _Known:
         return _started(self.pid) == self.started
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A process that this life of the program started."""
+
+    number: int
+    started_s: float
+
+
 class ProcessDriver:
     """The processes of one pool. `environment` is added to that of this program."""
 
@@ -74,7 +85,7 @@ class ProcessDriver:
     ) -> None:
         self._pool, self._argv, self._folder, self._host = pool, list(argv), folder, host
         self._environment, self._patience_s = environment, patience_s
-        self._children: set[int] = set()
+        self._children: dict[int, _Child] = {}
 
     @property
     def exclusive_to(self) -> str:
@@ -129,7 +140,7 @@ class ProcessDriver:
             )  # fmt: skip
         finally:
             os.close(lock)
-        self._children.add(pid)
+        self._children[pid] = _Child(number, time.monotonic())
         log.info("started a worker", pool=self._pool, worker=self._name(number), pid=pid)
 
     def _drain(self, number: int) -> None:
@@ -168,11 +179,28 @@ class ProcessDriver:
             return float("-inf")
 
     def _reap(self) -> None:
-        for pid in list(self._children):
-            with contextlib.suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                    continue
-            self._children.discard(pid)
+        """Take leave of the children that ended; raises DriverFailed if one ended badly soon after its start."""
+        failed = [said for pid in list(self._children) if (said := self._failure(pid)) is not None]
+        if failed:
+            raise DriverFailed(failed[0])
+
+    def _failure(self, pid: int) -> str | None:
+        """Forget a child if it has ended; say so if that was too soon."""
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended, status = pid, 0  # somebody else was told how it ended
+        if not ended:
+            return None
+        child = self._children.pop(pid)
+        lived_s, code = time.monotonic() - child.started_s, os.waitstatus_to_exitcode(status)
+        if not code or lived_s > _EARLY_S or self._path(child.number, "leaving").exists():
+            return None
+        log_path = self._path(child.number, "log")
+        return (
+            f"{self._name(child.number)} ended with {code} {lived_s:.1f} s after its start; see {log_path}:"
+            f" {_last_line(log_path)}"
+        )
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,6 +256,17 @@ def _member(beat: Heartbeat, names: frozenset[str]) -> str | None:
     kinds = [beat.task_kind.value, *(f"call-{app}" for app in beat.apps)]
     candidates = [beat.worker, *(beat.worker.removeprefix(f"{kind}-") for kind in kinds)]
     return next((name for name in candidates if name in names), None)
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_WORDS_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return next((line.strip()[-_LAST_WORDS:] for line in reversed(lines) if line.strip()), "it is empty")
 
 
 def _started(pid: int) -> str | None:
