@@ -73,7 +73,7 @@ class Pool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.argv = [sys.executable, "-c", MEMBER]
-        self.environment = {"COLOUR": "blue"}
+        self.environment = {**os.environ, "COLOUR": "blue"}
         self.patience_s = 3600.0
 
     def driver(self) -> ProcessDriver:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener_services.elastic.driver import Driver
@@ -10,6 +12,7 @@ from warrener_services.elastic.rules import Pool
 from .command import CommandDriver
 from .compose import ComposeDriver
 from .processes import ProcessDriver, worker_argv
+from .surroundings import surroundings
 
 
 def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
@@ -27,10 +30,9 @@ def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
             f"pools.{name}: a worker of {len(pool.serves)} kinds needs as many slots, and has {slots}; write slots:"
             f" {len(pool.serves)} or more"
         )
-    surroundings = {"WARRENER_SLOTS": str(slots), "WARRENER_SITE": pool.site or settings.site}
     return ProcessDriver(
         name, pool.processes.argv or worker_argv(pool.serves), folder, host=settings.host,
-        environment={**surroundings, **pool.processes.environment}, patience_s=patience_s,
+        environment=surroundings(os.environ, settings, pool), patience_s=patience_s,
     )  # fmt: skip
 
 

@@ -35,8 +35,6 @@ _OF_ONE_LIFE = ("pid", "leaving", "stopped", "killed")
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 # Its own id and start time first, so that they are right whatever happens to whoever started it.
 _WRAPPED = 'printf "%s %s\\n" "$$" "$(cut -d " " -f 22 /proc/$$/stat)" > "$0.new" && mv "$0.new" "$0" && exec "$@"'
-_OWN = ("WARRENER_HEALTH", "WARRENER_HEALTH_FILE")
-"""Settings that no two programs of a host can share."""
 _LOCK = re.compile(r"(\d+)\.lock")
 
 log = structlog.get_logger(__name__)
@@ -71,7 +69,7 @@ class _Child:
 
 
 class ProcessDriver:
-    """The processes of one pool. `environment` is added to that of this program."""
+    """The processes of one pool. `environment` is theirs, and each one's name is added to it."""
 
     def __init__(
         self,
@@ -126,8 +124,7 @@ class ProcessDriver:
                 self._path(number, kind).unlink(missing_ok=True)
             self._turn_over(self._path(number, "log"))
             wrapped = ["/bin/sh", "-c", _WRAPPED, str(self._path(number, "pid")), *self._argv]
-            inherited = {name: value for name, value in os.environ.items() if name not in _OWN}
-            environment = {**inherited, **self._environment, "WARRENER_WORKER": self._name(number)}
+            environment = {**self._environment, "WARRENER_WORKER": self._name(number)}
             os.set_inheritable(lock, True)  # the child holds it from now on, whatever becomes of us
             said = self._path(number, "log")
             pid = os.posix_spawn(
