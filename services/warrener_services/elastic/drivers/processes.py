@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"
 _PATIENCE_AFTER_STOP_S = 60.0
 _EARLY_S = 30.0
 """Who ends badly within this time was not started well: the next one would not be either."""
+_LONGEST_HOST = 24
 _LAST_WORDS_BYTES, _LAST_WORDS = 4096, 200
 _OF_ONE_LIFE = ("pid", "leaving", "stopped", "killed")
 """The files that a new process of a number begins without; the last three mark what the one before it was told."""
@@ -245,7 +247,16 @@ class ProcessDriver:
         return self._folder / f"{number}.{kind}"
 
     def _name(self, number: int) -> str:
-        return f"{self._pool}-{self._host[:24].strip('-')}-{number}"
+        return f"{self._pool}-{_plain(self._host)}-{number}"
+
+
+def _plain(host: str) -> str:
+    """Return what a worker's name can have of a host's: short, yet another one for another host."""
+    plain = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-") or "host"
+    if len(plain) <= _LONGEST_HOST:
+        return plain
+    end = hashlib.sha256(host.encode()).hexdigest()[:6]
+    return f"{plain[: _LONGEST_HOST - 1 - len(end)].rstrip('-')}-{end}"
 
 
 def _member(beat: Heartbeat, names: frozenset[str]) -> str | None:
