@@ -86,3 +86,16 @@ async def test_trouble_that_comes_again_at_once_is_one_trouble(place: Place) -> 
     place.driver.fails = "something else"
     began_s = place.now_s
     assert [at_s - began_s for at_s in await place.wait(6)] == [1, 6]  # the rests begin anew
+
+
+async def test_trouble_that_ends_while_it_is_told_is_told_to_be_over(place: Place) -> None:
+    place.driver.fails = "the pond is frozen"
+    await place.wait(1)
+    alert = place.keeper.alert()
+    assert alert is not None
+    place.driver.fails = ""
+    await place.wait(60)
+    place.keeper.alerted(alert)
+    over = place.keeper.alert()
+    assert over is not None
+    assert over.over
