@@ -265,24 +265,25 @@ async def test_a_heartbeat_of_one_of_several_kinds_is_known_by_its_process(pool:
 # ── a command ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_command(tmp_path: Path) -> None:
-    async def go() -> None:
-        told = Command(argv=("sh", "-c", 'echo "$0 $1" >> said', "{pool}", "{count}"))
-        driver = CommandDriver("jobs", told, tmp_path / "state")
-        assert (await driver.look()).count == 0
-        await driver.scale(3, {})
-        assert (await CommandDriver("jobs", told, tmp_path / "state").look()).count == 3
-        assert (tmp_path / "said").read_text() == "jobs 3\n"
+async def test_a_command_is_told_the_number_and_another_one_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").write_text("0")
+    told = Command(argv=("sh", "-c", 'echo "$1" > "$0"', "{pool}", "{count}"), count=("cat", "{pool}"))
+    driver = CommandDriver("jobs", told)
+    assert (await driver.look()).count == 0
+    await driver.scale(3, {})
+    assert (await driver.look()).count == 3
+    (tmp_path / "jobs").write_text("2\n")  # one has died
+    assert (await CommandDriver("jobs", told).look()).count == 2
 
-    with contextlib.chdir(tmp_path):
-        asyncio.run(go())
 
-
-async def test_a_command_that_counts_is_believed(tmp_path: Path) -> None:
-    counting = CommandDriver("jobs", Command(argv=("true",), count=("echo", "7")), tmp_path)
-    assert (await counting.look()).count == 7
-    with pytest.raises(DriverFailed, match="and no number of workers"):
-        await CommandDriver("jobs", Command(argv=("true",), count=("echo", "many")), tmp_path).look()
+@pytest.mark.parametrize("printed", ["many", "1 2", "", "²"])
+async def test_a_command_that_prints_no_number_is_named(printed: str) -> None:
+    driver = CommandDriver("jobs", Command(argv=("true",), count=("echo", printed)))
+    with pytest.raises(DriverFailed, match=r"^`echo` printed .* and no number of workers$"):
+        await driver.look()
 
 
 @pytest.mark.parametrize(
@@ -293,12 +294,11 @@ async def test_a_command_that_counts_is_believed(tmp_path: Path) -> None:
         (("sleep", "60"), "`sleep 60` did not end within 0.2 s and was ended"),
     ],
 )
-async def test_a_command_that_fails_says_how(tmp_path: Path, argv: tuple[str, ...], says: str) -> None:
-    driver = CommandDriver("jobs", Command(argv=argv, timeout=timedelta(seconds=0.2)), tmp_path)
+async def test_a_command_that_fails_says_how(argv: tuple[str, ...], says: str) -> None:
+    driver = CommandDriver("jobs", Command(argv=argv, count=("true",), timeout=timedelta(seconds=0.2)))
     with pytest.raises(DriverFailed) as caught:
         await driver.scale(1, {})
     assert says in str(caught.value)
-    assert not (tmp_path / "count").exists()
 
 
 # ── compose ──────────────────────────────────────────────────────────────────────────────────────────────────────

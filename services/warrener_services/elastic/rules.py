@@ -59,8 +59,18 @@ class Command(_Written):
     argv: tuple[str, ...] = Field(min_length=1)
     """`{count}` and `{pool}` are filled in."""
     count: tuple[str, ...] = ()
-    """A command that prints how many there are; default: what `argv` was last given."""
+    """A command that prints how many there are: only so a program that takes over knows it, and that some have died."""
     timeout: PositiveDuration = timedelta(minutes=2)
+    """How long either may take; then it is killed, with what it started."""
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if not self.count:
+            raise ValueError(
+                "count is missing: name a command that prints how many workers there are, for example"
+                " count: [./count-workers]"
+            )
+        return self
 
 
 class Pool(_Written):

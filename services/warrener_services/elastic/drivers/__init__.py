@@ -17,12 +17,11 @@ from .surroundings import surroundings
 
 def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
     """Return the driver that a pool's rule names; raises InvalidSettings for workers that could not start."""
-    folder = settings.state / "elastic" / name
     patience_s = pool.patience.total_seconds()
     if pool.compose is not None:
         return ComposeDriver(name, pool.compose, patience_s=patience_s)
     if pool.command is not None:
-        return CommandDriver(name, pool.command, folder)
+        return CommandDriver(name, pool.command)
     assert pool.processes is not None
     slots = pool.slots or settings.slots
     if not pool.processes.argv and slots < len(pool.serves):
@@ -31,8 +30,8 @@ def open_driver(name: str, pool: Pool, settings: Settings) -> Driver:
             f" {len(pool.serves)} or more"
         )
     return ProcessDriver(
-        name, pool.processes.argv or worker_argv(pool.serves), folder, host=settings.host,
-        environment=surroundings(os.environ, settings, pool), patience_s=patience_s,
+        name, pool.processes.argv or worker_argv(pool.serves), settings.state / "elastic" / name,
+        host=settings.host, environment=surroundings(os.environ, settings, pool), patience_s=patience_s,
     )  # fmt: skip
 
 
