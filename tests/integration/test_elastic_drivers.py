@@ -301,6 +301,26 @@ async def test_a_command_that_fails_says_how(argv: tuple[str, ...], says: str) -
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "waits", ["wait", "exit 0"], ids=["a command that waits for its child", "one that leaves it with its output"]
+)
+async def test_what_a_command_started_ends_with_it(tmp_path: Path, waits: str) -> None:
+    said = tmp_path / "pid"
+    argv = ("sh", "-c", f"sleep 60 & echo $! > {said}.new; mv {said}.new {said}; {waits}")
+    driver = CommandDriver("jobs", Command(argv=argv, count=("true",), timeout=timedelta(seconds=1)))
+    with pytest.raises(DriverFailed, match="did not end within 1 s and was ended"):
+        await driver.scale(1, {})
+    pid = int(said.read_text())
+
+    async def gone() -> bool:
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except FileNotFoundError:
+            return True
+
+    await until(gone)
+
+
 # ── compose ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 DOCKER = """
