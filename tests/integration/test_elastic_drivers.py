@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -333,21 +334,34 @@ with path.with_name("said").open("a") as said:
 match words:
     case ["compose", "ps", "-q", "-a", "job"]:
         print("\\n".join(known))
+        for one in [one for one in known if known[one].get("goes")]:
+            del known[one]
     case ["compose", "up", "-d", "--no-recreate", "--scale", scale, "job"]:
-        for number in range(1, int(scale.partition("=")[2]) + 1):
-            if number not in [one[1] for one in known.values()]:
-                known[f"{number:x}" * 64] = [True, number]
+        total = int(scale.partition("=")[2])
+        service = {one: box for one, box in known.items() if not box["one_off"]}
+        for one in sorted(service, key=lambda one: service[one]["number"])[total:]:
+            del known[one]
+        for one in service.keys() & known.keys():
+            if not known[one]["running"]:
+                known[one] |= {"running": True, "started": known[one]["started"] + 1}
+        for number in range(1, total + 1):
+            taken = [box["number"] for box in known.values() if not box["one_off"]]
+            if number not in taken and len(taken) < total:
+                known[f"{number:x}" * 64] = {"running": True, "started": 1, "number": number, "one_off": False}
     case ["inspect", "--format", _, *ids]:
         for one in ids:
-            print(one, str(known[one][0]).lower(), known[one][1])
+            if one not in known:
+                sys.exit(f"Error: No such object: {one}")
+            box = known[one]
+            print(one, str(box["running"]).lower(), box["started"], box["number"], str(box["one_off"]).lower())
     case ["update", "--restart=no", _]:
         pass
     case ["kill", "--signal=USR1", _]:
         pass
     case ["stop", one]:
-        known[one][0] = False
+        known[one]["running"] = False
     case ["rm", one]:
-        assert not known[one][0]
+        assert not known[one]["running"]
         del known[one]
     case _:
         sys.exit(f"unknown: {words}")
@@ -367,9 +381,12 @@ def compose_driver(docker: Path, patience_s: float = 60) -> ComposeDriver:
     return ComposeDriver("jobs", told, patience_s=patience_s)
 
 
-def end(docker: Path, *numbers: int) -> None:
+def change(docker: Path, number: int, **fields: Any) -> None:
+    """Change what is true of a container; make it, if there is none of this number."""
     path = docker / "containers.json"
-    known = {name: [one[0] and one[1] not in numbers, one[1]] for name, one in json.loads(path.read_text()).items()}
+    known = json.loads(path.read_text()) if path.exists() else {}
+    new = {"running": True, "started": 1, "number": number, "one_off": False}
+    known[f"{number:x}" * 64] = {**known.get(f"{number:x}" * 64, new), **fields}
     path.write_text(json.dumps(known))
 
 
@@ -384,7 +401,7 @@ async def test_compose_grows_by_scale_and_shrinks_by_draining_the_highest(docker
     await driver.scale(2, {})
     assert f"kill --signal=USR1 {'3' * 64}\n" in (docker / "said").read_text()
     await counts(driver, 2, leaving=1)
-    end(docker, 3)
+    change(docker, 3, running=False)
     await counts(driver, 2)
     assert f"rm {'3' * 64}\n" in (docker / "said").read_text()
 
@@ -403,3 +420,45 @@ async def test_compose_stops_who_drains_for_too_long(docker: Path) -> None:
     await driver.scale(2, {})
     await driver.scale(1, {})
     await counts(driver, 1)
+
+
+async def test_compose_lets_containers_of_somebody_s_own_be(docker: Path) -> None:
+    change(docker, 8, one_off=True)
+    change(docker, 9, one_off=True, running=False)
+    driver = compose_driver(docker)
+    assert (await driver.look()).count == 0
+    await driver.scale(2, {})
+    assert (await driver.look()).working == {"1" * 12, "2" * 12}
+    await driver.scale(0, {})
+    said = (docker / "said").read_text()
+    assert not any(f"{verb} {number * 64}" in said for verb in ("rm", "USR1") for number in ("8", "9"))
+
+
+async def test_compose_believes_in_a_new_life_of_a_container_that_drained(docker: Path) -> None:
+    driver = compose_driver(docker, patience_s=0)
+    await driver.scale(2, {})
+    await driver.scale(1, {})
+    change(docker, 2, started=2)
+    await counts(driver, 2)
+    assert f"stop {'2' * 64}" not in (docker / "said").read_text()
+
+
+async def test_compose_clears_away_who_ended_before_it_grows(docker: Path) -> None:
+    """Otherwise compose starts one that ended, and removes one that drains and still works."""
+    driver = compose_driver(docker)
+    await driver.scale(4, {})
+    await driver.scale(3, {})
+    for number in (1, 2):
+        change(docker, number, running=False)
+    await counts(driver, 1, leaving=1)
+    await driver.scale(2, {})
+    crew = await driver.look()
+    assert (len(crew.working), crew.leaving) == (2, {"4" * 12})
+    assert f"rm {'1' * 64}\n" in (docker / "said").read_text()
+
+
+async def test_compose_does_not_mind_a_container_that_goes_while_it_looks(docker: Path) -> None:
+    driver = compose_driver(docker)
+    await driver.scale(2, {})
+    change(docker, 2, goes=True)
+    assert (await driver.look()).working == {"1" * 12}
