@@ -22,11 +22,10 @@ from pathlib import Path
 
 import structlog
 
-from warrener.messages import Heartbeat
+from warrener.messages import PROGRAMS, Heartbeat
 from warrener.worker.leaving import SIGNAL as DRAIN
 from warrener_services.elastic.driver import Crew, DriverFailed
 
-PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"}
 _PATIENCE_AFTER_STOP_S = 60.0
 _EARLY_S = 30.0
 """Who ends badly within this time was not started well: the next one would not be either."""
