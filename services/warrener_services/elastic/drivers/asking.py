@@ -46,7 +46,7 @@ async def ask(argv: Sequence[str], *, within_s: float, folder: Path | None = Non
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
     """Kill a command and what it started, which may have its output, and so outlive it for whoever reads that."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # by sudo, it is not ours to kill
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):  # who left the command's session has its output still
         async with asyncio.timeout(_DYING_WITHIN_S):
