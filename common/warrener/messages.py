@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -48,6 +49,10 @@ class Kind(StrEnum):
     STAGE = "stage"
     JOB = "job"
     CALL = "call"
+
+
+PROGRAMS: Mapping[str, str] = {Kind.ENV: "env_setup", Kind.STAGE: "data_staging", Kind.JOB: "job_submission"}
+"""The program of each kind, for `warrener serve`; calls are served by programs of the user's."""
 
 
 class Part(BaseModel):
@@ -412,6 +417,14 @@ class LaneDemand(Part):
     @property
     def total(self) -> int:
         return self.in_flight + self.ready
+
+    def elsewhere(self, site: str) -> int:
+        """Return how many of the slots in `queued` cannot be at a site."""
+        return sum(number for place, number in self.sites.items() if place != site)
+
+
+DEMAND_BELIEVED_S = 15.0
+"""How long a scheduler's word of its demand counts: it repeats it every five seconds."""
 
 
 class Demand(Body):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from warrener.messages import Kind
+from warrener.messages import PROGRAMS, Kind
 from warrener.runs import RunState
 from warrener.states import State
 from warrener.store import AttemptRow, RunRow, TaskRow
@@ -21,7 +21,6 @@ _NAMED = 5
 _NO_DEADLINE_YEAR = 9999
 """The store keeps a deadline for every task; that of one that has none lies there."""
 
-_PROGRAMS = {Kind.ENV: "env_setup", Kind.STAGE: "data_staging", Kind.JOB: "job_submission"}
 _ENDED_BADLY = frozenset({State.FAILED, State.EXPIRED, State.CANCELLED, State.UPSTREAM_FAILED, State.SKIPPED})
 
 
@@ -189,7 +188,7 @@ def _start(task: TaskRow) -> str:
     _, _, app = task.lane.partition(".")
     if app:
         return f"start the program that has `Worker({app!r})`, or `warrener up --app` with its module"
-    return f"start one with `warrener serve {_PROGRAMS[Kind(task.kind)]}`"
+    return f"start one with `warrener serve {PROGRAMS[task.kind]}`"
 
 
 def _since_ready(task: TaskRow, now: datetime) -> str:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +28,11 @@ import os, signal, sys, time
 open(os.environ["WARRENER_WORKER"] + ".env", "w").write(os.environ.get("COLOUR", ""))
 def end(*_):
     sys.exit(0)
+def slow(*_):
+    with open(os.environ["WARRENER_WORKER"] + ".stops", "a") as stops:
+        stops.write("stop\\n")
 signal.signal(signal.SIGUSR1, signal.SIG_IGN if os.environ.get("STUBBORN") else end)
-signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGTERM, slow if os.environ.get("STUBBORN") == "very" else end)
 open(os.environ["WARRENER_WORKER"] + ".up", "w").close()
 while True:
     time.sleep(60)
@@ -48,17 +53,33 @@ async def counts(driver: Driver, working: int, leaving: int = 0) -> None:
     await until(reached)
 
 
+async def failure(driver: Driver) -> str:
+    """Wait until a look fails; return why."""
+    said: list[str] = []
+
+    async def failed() -> bool:
+        try:
+            await driver.look()
+        except DriverFailed as error:
+            said.append(str(error))
+        return bool(said)
+
+    await until(failed)
+    return said[0]
+
+
 class Pool:
     """Makes lives of the driver of one pool."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {"COLOUR": "blue"}
+        self.argv = [sys.executable, "-c", MEMBER]
+        self.environment = {**os.environ, "COLOUR": "blue"}
         self.patience_s = 3600.0
 
     def driver(self) -> ProcessDriver:
         return ProcessDriver(
-            "pool", [sys.executable, "-c", MEMBER], self.folder / "pool", host="h", environment=self.environment,
+            "pool", self.argv, self.folder / "pool", host="h", environment=self.environment,
             patience_s=self.patience_s,
         )  # fmt: skip
 
@@ -125,9 +146,43 @@ async def test_a_process_that_is_killed_is_missed(pool: Pool) -> None:
     await driver.scale(2, {})
     await pool.all_up(1, 2)
     os.kill(pool.pids()[1], signal.SIGKILL)
+    assert (await failure(driver)).startswith("pool-h-1 ended with -9 ")
     await counts(driver, 1)
     await driver.scale(2, {})
     await counts(driver, 2)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (
+            ["sh", "-c", "echo starting; echo; echo 'no slots' >&2; exit 2"],
+            r"ended with 2 .*see .*/pool/1\.log: no slots",
+        ),
+        (["pyhton", "x.py"], r"ended with 127 \d\.\d s after its start; see .*pyhton: not found"),
+        (["sh", "-c", "exit 3"], "ended with 3 .*: it is empty"),
+    ],
+)
+async def test_a_process_that_dies_at_its_start_is_told(pool: Pool, argv: list[str], says: str) -> None:
+    pool.argv = argv
+    driver = pool.driver()
+    await driver.scale(1, {})
+    assert re.search(says, await failure(driver))
+    assert (await driver.look()).count == 0
+
+
+async def test_a_process_that_lived_long_or_was_told_to_leave_may_end_as_it_likes(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = pool.driver()
+    await driver.scale(2, {})
+    await pool.all_up(1, 2)
+    (pool.folder / "pool" / "1.leaving").touch()
+    os.kill(pool.pids()[1], signal.SIGKILL)
+    await counts(driver, 1)
+    monkeypatch.setattr("warrener_services.elastic.drivers.processes._EARLY_S", 0.0)
+    os.kill(pool.pids()[2], signal.SIGKILL)
+    await counts(driver, 0)
 
 
 async def test_an_id_that_another_process_has_by_now_is_not_signalled(pool: Pool) -> None:
@@ -159,6 +214,36 @@ async def test_who_drains_counts_as_leaving_and_is_stopped_when_patience_ends(po
     await counts(pool.driver(), 1)
 
 
+async def test_who_drains_for_too_long_is_told_once_to_stop_and_in_the_end_killed(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.environment["STUBBORN"] = "very"
+    pool.patience_s = 0.0
+    driver = pool.driver()
+    await driver.scale(1, {})
+    await pool.all_up(1)
+    await driver.scale(0, {})
+    stops = pool.folder / "pool-h-1.stops"
+
+    async def told() -> bool:
+        await driver.look()
+        return stops.exists()
+
+    await until(told)
+    for _ in range(3):
+        await driver.look()
+        await pool.driver().look()  # a later life of the program knows as well
+    os.kill(pool.pids()[1], signal.SIGTERM)  # behind any other signal: when this one is there, so are they
+
+    async def heard() -> bool:
+        return stops.read_text().count("stop") >= 2
+
+    await until(heard)
+    assert stops.read_text().count("stop") == 2
+    monkeypatch.setattr("warrener_services.elastic.drivers.processes._PATIENCE_AFTER_STOP_S", 0.0)
+    await counts(driver, 0)
+
+
 async def test_a_program_that_cannot_be_started_is_named(pool: Pool) -> None:
     (pool.folder / "pool").write_text("no folder")
     with pytest.raises(DriverFailed, match="pool cannot be used"):
@@ -181,24 +266,25 @@ async def test_a_heartbeat_of_one_of_several_kinds_is_known_by_its_process(pool:
 # ── a command ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_command(tmp_path: Path) -> None:
-    async def go() -> None:
-        told = Command(argv=("sh", "-c", 'echo "$0 $1" >> said', "{pool}", "{count}"))
-        driver = CommandDriver("jobs", told, tmp_path / "state")
-        assert (await driver.look()).count == 0
-        await driver.scale(3, {})
-        assert (await CommandDriver("jobs", told, tmp_path / "state").look()).count == 3
-        assert (tmp_path / "said").read_text() == "jobs 3\n"
+async def test_a_command_is_told_the_number_and_another_one_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").write_text("0")
+    told = Command(argv=("sh", "-c", 'echo "$1" > "$0"', "{pool}", "{count}"), count=("cat", "{pool}"))
+    driver = CommandDriver("jobs", told)
+    assert (await driver.look()).count == 0
+    await driver.scale(3, {})
+    assert (await driver.look()).count == 3
+    (tmp_path / "jobs").write_text("2\n")  # one has died
+    assert (await CommandDriver("jobs", told).look()).count == 2
 
-    with contextlib.chdir(tmp_path):
-        asyncio.run(go())
 
-
-async def test_a_command_that_counts_is_believed(tmp_path: Path) -> None:
-    counting = CommandDriver("jobs", Command(argv=("true",), count=("echo", "7")), tmp_path)
-    assert (await counting.look()).count == 7
-    with pytest.raises(DriverFailed, match="and no number of workers"):
-        await CommandDriver("jobs", Command(argv=("true",), count=("echo", "many")), tmp_path).look()
+@pytest.mark.parametrize("printed", ["many", "1 2", "", "²"])
+async def test_a_command_that_prints_no_number_is_named(printed: str) -> None:
+    driver = CommandDriver("jobs", Command(argv=("true",), count=("echo", printed)))
+    with pytest.raises(DriverFailed, match=r"^`echo` printed .* and no number of workers$"):
+        await driver.look()
 
 
 @pytest.mark.parametrize(
@@ -209,12 +295,31 @@ async def test_a_command_that_counts_is_believed(tmp_path: Path) -> None:
         (("sleep", "60"), "`sleep 60` did not end within 0.2 s and was ended"),
     ],
 )
-async def test_a_command_that_fails_says_how(tmp_path: Path, argv: tuple[str, ...], says: str) -> None:
-    driver = CommandDriver("jobs", Command(argv=argv, timeout=timedelta(seconds=0.2)), tmp_path)
+async def test_a_command_that_fails_says_how(argv: tuple[str, ...], says: str) -> None:
+    driver = CommandDriver("jobs", Command(argv=argv, count=("true",), timeout=timedelta(seconds=0.2)))
     with pytest.raises(DriverFailed) as caught:
         await driver.scale(1, {})
     assert says in str(caught.value)
-    assert not (tmp_path / "count").exists()
+
+
+@pytest.mark.parametrize(
+    "waits", ["wait", "exit 0"], ids=["a command that waits for its child", "one that leaves it with its output"]
+)
+async def test_what_a_command_started_ends_with_it(tmp_path: Path, waits: str) -> None:
+    said = tmp_path / "pid"
+    argv = ("sh", "-c", f"sleep 60 & echo $! > {said}.new; mv {said}.new {said}; {waits}")
+    driver = CommandDriver("jobs", Command(argv=argv, count=("true",), timeout=timedelta(seconds=1)))
+    with pytest.raises(DriverFailed, match="did not end within 1 s and was ended"):
+        await driver.scale(1, {})
+    pid = int(said.read_text())
+
+    async def gone() -> bool:
+        try:
+            return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except FileNotFoundError:
+            return True
+
+    await until(gone)
 
 
 # ── compose ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,21 +334,34 @@ with path.with_name("said").open("a") as said:
 match words:
     case ["compose", "ps", "-q", "-a", "job"]:
         print("\\n".join(known))
+        for one in [one for one in known if known[one].get("goes")]:
+            del known[one]
     case ["compose", "up", "-d", "--no-recreate", "--scale", scale, "job"]:
-        for number in range(1, int(scale.partition("=")[2]) + 1):
-            if number not in [one[1] for one in known.values()]:
-                known[f"{number:x}" * 64] = [True, number]
+        total = int(scale.partition("=")[2])
+        service = {one: box for one, box in known.items() if not box["one_off"]}
+        for one in sorted(service, key=lambda one: service[one]["number"])[total:]:
+            del known[one]
+        for one in service.keys() & known.keys():
+            if not known[one]["running"]:
+                known[one] |= {"running": True, "started": known[one]["started"] + 1}
+        for number in range(1, total + 1):
+            taken = [box["number"] for box in known.values() if not box["one_off"]]
+            if number not in taken and len(taken) < total:
+                known[f"{number:x}" * 64] = {"running": True, "started": 1, "number": number, "one_off": False}
     case ["inspect", "--format", _, *ids]:
         for one in ids:
-            print(one, str(known[one][0]).lower(), known[one][1])
+            if one not in known:
+                sys.exit(f"Error: No such object: {one}")
+            box = known[one]
+            print(one, str(box["running"]).lower(), box["started"], box["number"], str(box["one_off"]).lower())
     case ["update", "--restart=no", _]:
         pass
     case ["kill", "--signal=USR1", _]:
         pass
     case ["stop", one]:
-        known[one][0] = False
+        known[one]["running"] = False
     case ["rm", one]:
-        assert not known[one][0]
+        assert not known[one]["running"]
         del known[one]
     case _:
         sys.exit(f"unknown: {words}")
@@ -263,9 +381,12 @@ def compose_driver(docker: Path, patience_s: float = 60) -> ComposeDriver:
     return ComposeDriver("jobs", told, patience_s=patience_s)
 
 
-def end(docker: Path, *numbers: int) -> None:
+def change(docker: Path, number: int, **fields: Any) -> None:
+    """Change what is true of a container; make it, if there is none of this number."""
     path = docker / "containers.json"
-    known = {name: [one[0] and one[1] not in numbers, one[1]] for name, one in json.loads(path.read_text()).items()}
+    known = json.loads(path.read_text()) if path.exists() else {}
+    new = {"running": True, "started": 1, "number": number, "one_off": False}
+    known[f"{number:x}" * 64] = {**known.get(f"{number:x}" * 64, new), **fields}
     path.write_text(json.dumps(known))
 
 
@@ -280,7 +401,7 @@ async def test_compose_grows_by_scale_and_shrinks_by_draining_the_highest(docker
     await driver.scale(2, {})
     assert f"kill --signal=USR1 {'3' * 64}\n" in (docker / "said").read_text()
     await counts(driver, 2, leaving=1)
-    end(docker, 3)
+    change(docker, 3, running=False)
     await counts(driver, 2)
     assert f"rm {'3' * 64}\n" in (docker / "said").read_text()
 
@@ -299,3 +420,45 @@ async def test_compose_stops_who_drains_for_too_long(docker: Path) -> None:
     await driver.scale(2, {})
     await driver.scale(1, {})
     await counts(driver, 1)
+
+
+async def test_compose_lets_containers_of_somebody_s_own_be(docker: Path) -> None:
+    change(docker, 8, one_off=True)
+    change(docker, 9, one_off=True, running=False)
+    driver = compose_driver(docker)
+    assert (await driver.look()).count == 0
+    await driver.scale(2, {})
+    assert (await driver.look()).working == {"1" * 12, "2" * 12}
+    await driver.scale(0, {})
+    said = (docker / "said").read_text()
+    assert not any(f"{verb} {number * 64}" in said for verb in ("rm", "USR1") for number in ("8", "9"))
+
+
+async def test_compose_believes_in_a_new_life_of_a_container_that_drained(docker: Path) -> None:
+    driver = compose_driver(docker, patience_s=0)
+    await driver.scale(2, {})
+    await driver.scale(1, {})
+    change(docker, 2, started=2)
+    await counts(driver, 2)
+    assert f"stop {'2' * 64}" not in (docker / "said").read_text()
+
+
+async def test_compose_clears_away_who_ended_before_it_grows(docker: Path) -> None:
+    """Otherwise compose starts one that ended, and removes one that drains and still works."""
+    driver = compose_driver(docker)
+    await driver.scale(4, {})
+    await driver.scale(3, {})
+    for number in (1, 2):
+        change(docker, number, running=False)
+    await counts(driver, 1, leaving=1)
+    await driver.scale(2, {})
+    crew = await driver.look()
+    assert (len(crew.working), crew.leaving) == (2, {"4" * 12})
+    assert f"rm {'1' * 64}\n" in (docker / "said").read_text()
+
+
+async def test_compose_does_not_mind_a_container_that_goes_while_it_looks(docker: Path) -> None:
+    driver = compose_driver(docker)
+    await driver.scale(2, {})
+    change(docker, 2, goes=True)
+    assert (await driver.look()).working == {"1" * 12}

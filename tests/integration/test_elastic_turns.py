@@ -32,8 +32,11 @@ class Hand:
         self.count = 0
         self.scaled = asyncio.Event()
         self.fails = ""
+        self.may_look = asyncio.Event()
+        self.may_look.set()
 
     async def look(self) -> Crew:
+        await self.may_look.wait()
         return Crew(frozenset(str(number) for number in range(self.count)))
 
     async def scale(self, count: int, load: Mapping[str, int]) -> None:
@@ -53,9 +56,9 @@ class Place:
         self.settings = Settings(state=tmp_path, host="here")
         self._tasks: dict[str, tuple[asyncio.Task[None], MemoryBroker]] = {}
 
-    def start(self, who: str, driver: Hand) -> None:
+    def start(self, who: str, driver: Hand, *, every: str = "50ms") -> None:
         pool = Pool(serves=("job",), maximum=3, slots=1, processes=Processes())
-        rules = Rules(every="50ms", pools={"jobs": pool})
+        rules = Rules(every=every, pools={"jobs": pool})
         broker = MemoryBroker(self.node)
         service = ElasticService(
             rules, {"jobs": driver}, broker=broker, clock=LoopClock(), settings=self.settings, who=who,
@@ -124,8 +127,32 @@ async def test_one_acts_and_the_next_takes_over(place: Place) -> None:
     assert second.count == 3
 
 
+async def test_a_pool_that_is_seldom_looked_at_keeps_its_turn(place: Place) -> None:
+    driver = Hand()
+    place.start("a", driver, every="1h")
+    await place.words(lambda word: word.acting)
+    await place.demand(9)
+    async with asyncio.timeout(10):
+        await driver.scaled.wait()
+
+
+async def test_a_pool_whose_looks_take_long_keeps_its_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "HEARD_S", 2.0)
+    driver = Hand()
+    driver.may_look.clear()
+    place.start("a", driver)
+    await place.words(lambda word: word.acting)
+    first = asyncio.get_running_loop().time()
+    await place.words(lambda word: word.acting and asyncio.get_running_loop().time() - first > turn.HEARD_S)
+    await place.demand(9)
+    driver.may_look.set()
+    async with asyncio.timeout(10):
+        await driver.scaled.wait()
+
+
 async def test_trouble_with_a_driver_is_told_and_ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warrener_services.elastic.service._AFTER_TROUBLE_S", 0.1)
+    monkeypatch.setattr("warrener_services.elastic.service._WELL_AFTER_S", 0.1)
     alerts = await place.broker.subscribe([ALERTS], prefetch=10)
 
     async def next_alert() -> AlertNote:

@@ -17,14 +17,12 @@ import structlog
 from warrener.broker import Broker
 from warrener.dividing import Bounds, Want, divide, first_division, wrong_bounds
 from warrener.errors import BrokerUnavailable, InvalidMessage, InvalidSettings
-from warrener.messages import Demand, decode
+from warrener.messages import DEMAND_BELIEVED_S, Demand, decode
 from warrener.topology import control
 from warrener.worker.service import WorkerService
 
 SETTLE = timedelta(seconds=3)
 """How long after a shift the next one may come, by default: schedulers and their demand must follow first."""
-BELIEVED_S = 15.0
-"""How long a scheduler's word counts."""
 
 _LOOK_S = 0.5
 _AGAIN_S = 1.0
@@ -101,7 +99,7 @@ class Several:
         """Take in what a scheduler says."""
         now_s = self._now_s()
         self._words[word.scheduler] = now_s, word
-        self._words = {name: kept for name, kept in self._words.items() if now_s - kept[0] < BELIEVED_S}
+        self._words = {name: kept for name, kept in self._words.items() if now_s - kept[0] < DEMAND_BELIEVED_S}
 
     async def _look(self) -> None:
         while True:
@@ -128,7 +126,7 @@ class Several:
 
     def _wants(self, now_s: float) -> dict[str, Want]:
         """Add up what the schedulers said of our lanes; silence counts as no demand, and so moves nothing by itself."""
-        words = [word for at_s, word in self._words.values() if now_s - at_s < BELIEVED_S]
+        words = [word for at_s, word in self._words.values() if now_s - at_s < DEMAND_BELIEVED_S]
         able = {lane: member for lane, member in self._members.items() if member.takes_work}
         return {lane: _want(lane, words, member.who.site.name) for lane, member in able.items()}
 
@@ -146,9 +144,8 @@ class Several:
 
 def _want(lane: str, words: list[Demand], site: str) -> Want:
     of_lane = [word.lanes[lane] for word in words if lane in word.lanes]
-    elsewhere = sum(number for one in of_lane for place, number in one.sites.items() if place != site)
     return Want(
-        wanted=max(0, sum(one.in_flight + one.queued for one in of_lane) - elsewhere),
+        wanted=max(0, sum(one.in_flight + one.queued - one.elsewhere(site) for one in of_lane)),
         slots=max((word.slots.get(lane, 0) for word in words), default=0),
         heaviest=max((one.heaviest for one in of_lane), default=1),
     )

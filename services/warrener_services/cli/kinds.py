@@ -13,6 +13,7 @@ from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.dividing import Bounds
 from warrener.errors import InvalidSettings
+from warrener.messages import PROGRAMS
 from warrener.problems import meant
 from warrener.runtime.health import OFF
 from warrener.settings import Settings
@@ -20,9 +21,6 @@ from warrener.worker import Worker
 from warrener.worker.several import Several
 
 from .apps import load_apps
-
-PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"}
-"""The program of each kind."""
 
 DEFAULT = "env,stage,job"
 _KIND = re.compile(r"(?P<kind>[a-z0-9-]+)(?::(?P<least>\d{1,6})(?:-(?P<most>\d{1,6}))?)?")

@@ -16,6 +16,7 @@ from warrener.async_client import AsyncClient
 from warrener.broker import Broker
 from warrener.brokers import open_broker
 from warrener.errors import InvalidSettings, Unavailable
+from warrener.messages import PROGRAMS
 from warrener.runtime.health import OFF
 from warrener.runtime.serve import serve
 from warrener.runtime.watched import watched
@@ -28,7 +29,7 @@ from .screen import say, say_aside
 
 BROKER = "memory://"
 _SERVICES = ("scheduler", "gossip", "gateway")
-_WORKERS = ("env_setup", "data_staging", "job_submission")
+_WORKERS = tuple(PROGRAMS.values())
 _LOOK_EVERY_S = 0.05
 _GREETING_WAITS_S = 15.0
 

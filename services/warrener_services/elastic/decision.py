@@ -104,7 +104,7 @@ def decide(rule: Rule, seen: Seen, running: int, past: Past, now_s: float) -> tu
     if seen.silent_s is not None:
         count = min(max(running, rule.minimum), rule.maximum)
         why = f"no scheduler was heard for {_s(seen.silent_s)}: it stays as it is"
-        return Decision(count, count, why), past
+        return Decision(count, count, why), replace(past, began_s=now_s, moments=())  # nobody knows what was needed
     wished, why = wish(rule, seen, running)
     since_s = now_s - rule.down_after_s
     moments = tuple(one for one in past.moments if one.at_s > since_s)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from warrener.messages import Demand, Heartbeat, Kind, LaneDemand
+from warrener.messages import DEMAND_BELIEVED_S, Demand, Heartbeat, Kind, LaneDemand
 
 from .decision import Seen
 from .driver import Crew
 
-BELIEVED_S = 15.0
-"""How long a scheduler's word counts: it repeats it every five seconds."""
 SILENT_S = 35.0
 """How long a worker's heartbeat counts."""
 
@@ -35,7 +33,7 @@ class Picture:
 
     def forget(self, now_s: float) -> None:
         """Forget who has been silent for long."""
-        self._words = {name: kept for name, kept in self._words.items() if now_s - kept[0] < BELIEVED_S}
+        self._words = {name: kept for name, kept in self._words.items() if now_s - kept[0] < DEMAND_BELIEVED_S}
         self._beats = {name: kept for name, kept in self._beats.items() if now_s - kept[0] < SILENT_S}
 
     def seen(self, lanes: Sequence[str], site: str, crew: Crew, now_s: float) -> Seen:
@@ -89,8 +87,7 @@ def _may_fill(beat: Heartbeat) -> int:
 
 def _usable(demand: LaneDemand, site: str) -> int:
     """Return how many queued slots may be at this site."""
-    elsewhere = sum(number for place, number in demand.sites.items() if place != site)
-    return max(0, demand.queued - elsewhere)
+    return max(0, demand.queued - demand.elsewhere(site))
 
 
 def _mean_s(demands: Sequence[LaneDemand]) -> float:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from warrener.errors import InvalidSettings, InvalidWorkflow
 from warrener.ids import is_name
-from warrener.messages import Json
+from warrener.messages import PROGRAMS, Json
 from warrener.problems import Path as Place
 from warrener.problems import Problem, findings, join, sentences
 from warrener.reading import read_yaml
@@ -20,7 +20,6 @@ from warrener.retries import Duration, PositiveDuration
 
 from .decision import Rule
 
-KINDS = ("env", "stage", "job")
 _APP = re.compile(r"call\.([a-z0-9-]+)")
 _HOW_LANES = 'write env, stage, job, or call.APP for the functions of Worker("APP")'
 
@@ -59,8 +58,18 @@ class Command(_Written):
     argv: tuple[str, ...] = Field(min_length=1)
     """`{count}` and `{pool}` are filled in."""
     count: tuple[str, ...] = ()
-    """A command that prints how many there are; default: what `argv` was last given."""
+    """A command that prints how many there are: only so a program that takes over knows it, and that some have died."""
     timeout: PositiveDuration = timedelta(minutes=2)
+    """How long either may take; then it is killed, with what it started."""
+
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        if not self.count:
+            raise ValueError(
+                "count is missing: name a command that prints how many workers there are, for example"
+                " count: [./count-workers]"
+            )
+        return self
 
 
 class Pool(_Written):
@@ -98,9 +107,11 @@ class Pool(_Written):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        for lane in self.serves:
+        for number, lane in enumerate(self.serves):
+            if lane in self.serves[:number]:
+                raise ValueError(f"serves: {lane[:40]} is there twice; write it once")
             app = _APP.fullmatch(lane)
-            if lane not in KINDS and not (app and is_name(app[1])):
+            if lane not in PROGRAMS and not (app and is_name(app[1])):
                 raise ValueError(f"serves: there is no lane {lane[:40]!r}; {_HOW_LANES}")
         if self.site is not None and not is_name(self.site):
             raise ValueError(f"site: {self.site[:40]!r} is no name of a site: 1 to 64 of a-z, 0-9 and -")
@@ -110,7 +121,7 @@ class Pool(_Written):
         if len(drivers) != 1:
             found = f"it has {' and '.join(drivers)}" if drivers else "it has none"
             raise ValueError(f"a pool has one of processes, compose and command to start its workers; {found}")
-        if self.processes is not None and not self.processes.argv and any(lane not in KINDS for lane in self.serves):
+        if self.processes is not None and not self.processes.argv and any(lane not in PROGRAMS for lane in self.serves):
             raise ValueError("processes: a pool that serves calls needs argv, for example [python, images.py]")
         return self
 

@@ -27,8 +27,11 @@ from .turn import Turn
 
 _PREFETCH = 500
 _AGAIN_S = 1.0
-_TALK_S = 5.0
-_AFTER_TROUBLE_S = 5.0
+_TALK_EVERY_S, _TALK_WITHIN_S = 1.0, 5.0
+_AFTER_TROUBLE_S, _LONGEST_REST_S = 5.0, 60.0
+"""How long a pool rests after trouble: twice as long each time, up to the second."""
+_WELL_AFTER_S = 30.0
+"""How long nothing must have been wrong: workers that die at their start are well in between, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +68,7 @@ class ElasticService:
             tasks.create_task(self._hear())
             for keeper in self._pools:
                 tasks.create_task(keeper.turn.hold())
+                tasks.create_task(self._talk(keeper))
                 tasks.create_task(self._keep(keeper))
 
     async def _keep(self, keeper: _Keeper) -> None:
@@ -72,12 +76,17 @@ class ElasticService:
         while True:
             news.clear()
             await keeper.look(self._now_s())
-            await self._say(keeper)
             try:
                 async with asyncio.timeout(self._rules.every.total_seconds()):
                     await news.wait()
             except TimeoutError:
                 pass
+
+    async def _talk(self, keeper: _Keeper) -> None:
+        """Say every second how a pool is, however seldom is looked and however long that takes: the turn needs it."""
+        while True:
+            await self._say(keeper)
+            await asyncio.sleep(_TALK_EVERY_S)
 
     async def _say(self, keeper: _Keeper) -> None:
         """Say what is done about a pool, through the queue that only one program has; and alert admins to trouble."""
@@ -85,11 +94,11 @@ class ElasticService:
             return
         word = keeper.word(self._who)
         try:
-            async with asyncio.timeout(_TALK_S):
+            async with asyncio.timeout(_TALK_WITHIN_S):
                 await self._broker.publish(_hint("elastic", word.KIND, encode(word), self._rng))
                 if keeper.turn.ours and (alert := keeper.alert()) is not None:
                     await send_alert(self._broker, alert, self._clock.now(), self._rng)
-                    keeper.alerted()
+                    keeper.alerted(alert)
         except (BrokerUnavailable, TimeoutError) as error:
             log.debug("could not say what is done", pool=keeper.name, reason=str(error))
 
@@ -147,6 +156,7 @@ class _Keeper:
         self._trouble = ""
         self._told_trouble = False
         self._rests_until_s = float("-inf")
+        self._rest_s = _AFTER_TROUBLE_S
 
     async def look(self, now_s: float) -> None:
         """Look, decide, and act if it is our turn; after trouble, not at once again."""
@@ -160,10 +170,13 @@ class _Keeper:
             if self._decision.count != self._crew.count and self.turn.ours:
                 await self._act(self._past, now_s)
         except DriverFailed as error:
-            self._rests_until_s = now_s + _AFTER_TROUBLE_S
+            self._rests_until_s = now_s + self._rest_s
+            self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
             self._complain(str(error))
         else:
-            self._complain("")
+            if now_s - self._rests_until_s >= _WELL_AFTER_S:
+                self._rest_s = _AFTER_TROUBLE_S
+                self._complain("")
 
     async def _act(self, past: Past, now_s: float) -> None:
         before, count, why = self._crew.count, self._decision.count, self._decision.why
@@ -190,8 +203,8 @@ class _Keeper:
             over=not self._trouble,
         )  # fmt: skip
 
-    def alerted(self) -> None:
-        self._told_trouble = bool(self._trouble)
+    def alerted(self, alert: Alert) -> None:
+        self._told_trouble = not alert.over
 
     def word(self, who: str) -> Elastic:
         """Say how it is."""

@@ -103,6 +103,18 @@ def test_without_schedulers_nothing_changes() -> None:
     assert "no scheduler was heard for 20 s" in decision.why
 
 
+def test_after_a_silence_the_cool_down_begins_anew() -> None:
+    pool = Pool(RULE, running=4)
+    for _ in range(50):
+        pool.look(Seen(queued=500))
+    for _ in range(200):
+        pool.look(Seen(silent_s=20))
+    ended_s = pool.now_s
+    while pool.running:
+        pool.look(Seen())
+    assert pool.changes == [(ended_s + RULE.down_after_s, -4)]
+
+
 def test_a_new_program_does_not_end_what_an_earlier_one_started() -> None:
     pool = Pool(RULE, running=4)
     for _ in range(59):

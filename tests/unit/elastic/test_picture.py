@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from warrener.messages import Demand, Heartbeat, Held, Kind, LaneDemand
+from warrener.messages import DEMAND_BELIEVED_S, Demand, Heartbeat, Held, Kind, LaneDemand
 from warrener_services.elastic.decision import Seen
 from warrener_services.elastic.driver import Crew
-from warrener_services.elastic.picture import BELIEVED_S, SILENT_S, Picture
+from warrener_services.elastic.picture import SILENT_S, Picture
 
 
 def beat(worker: str, *, held: int = 0, **fields: Any) -> Heartbeat:
@@ -87,4 +87,4 @@ def test_the_silence_of_all_schedulers_is_told() -> None:
     assert picture.seen(["job"], "here", crew(), 107).silent_s == 7
     picture.hear_demand(word(), 110)
     assert picture.seen(["job"], "here", crew(), 111).silent_s is None
-    assert picture.seen(["job"], "here", crew(), 110 + BELIEVED_S).silent_s == BELIEVED_S
+    assert picture.seen(["job"], "here", crew(), 110 + DEMAND_BELIEVED_S).silent_s == DEMAND_BELIEVED_S

@@ -13,8 +13,8 @@ import pytest
 from owner import Owner
 from warrener.dividing import Bounds
 from warrener.errors import InvalidSettings
-from warrener.messages import Demand, Kind, LaneDemand, Order
-from warrener.worker.several import BELIEVED_S, Several
+from warrener.messages import DEMAND_BELIEVED_S, Demand, Kind, LaneDemand, Order
+from warrener.worker.several import Several
 from warrener.worker.slots import Slots
 
 BUDGET = 9
@@ -120,7 +120,7 @@ def test_the_next_shift_comes_only_after_a_while(worker: Worker) -> None:
 
 def test_an_old_word_moves_nothing(worker: Worker) -> None:
     worker.hear(job=50)
-    worker.now_s += BELIEVED_S
+    worker.now_s += DEMAND_BELIEVED_S
     worker.several.shift()
     assert worker.counts["job"] == 3
 

@@ -1,9 +1,8 @@
-"""Workers by a command of the user's, which is told how many there should be."""
+"""Workers by commands of the user's: one is told how many there should be, one says how many there are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import structlog
 
@@ -18,9 +17,8 @@ log = structlog.get_logger(__name__)
 class CommandDriver:
     """Who goes, and how, is the command's part: it is told the number alone."""
 
-    def __init__(self, pool: str, told: Command, folder: Path) -> None:
+    def __init__(self, pool: str, told: Command) -> None:
         self._pool, self._told = pool, told
-        self._last = folder / "count"
 
     @property
     def exclusive_to(self) -> str:
@@ -32,26 +30,14 @@ class CommandDriver:
 
     async def scale(self, count: int, load: Mapping[str, int]) -> None:  # noqa: ARG002 - the contract's
         await self._run(self._told.argv, count)
-        try:
-            self._last.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._last.write_text(f"{count}\n")
-        except OSError as error:
-            raise DriverFailed(f"cannot write {self._last}: {error.strerror}") from error
         log.info("told the command how many workers there should be", pool=self._pool, count=count)
 
     async def _count(self) -> int:
-        if self._told.count:
-            printed = await self._run(self._told.count, 0)
-            words = printed.split()
-            if len(words) != 1 or not words[0].isdigit():
-                raise DriverFailed(f"`{self._told.count[0]}` printed {printed[:80]!r} and no number of workers")
-            return int(words[0])
-        try:
-            return int(self._last.read_text())
-        except FileNotFoundError:
-            return 0
-        except (OSError, ValueError) as error:
-            raise DriverFailed(f"cannot read {self._last}: {error}; write the number of workers into it") from error
+        printed = await self._run(self._told.count, 0)
+        words = printed.split()
+        if len(words) != 1 or not words[0].isdecimal():
+            raise DriverFailed(f"`{self._told.count[0]}` printed {printed[:80]!r} and no number of workers")
+        return int(words[0])
 
     async def _run(self, argv: Sequence[str], count: int) -> str:
         words = [word.replace("{count}", str(count)).replace("{pool}", self._pool) for word in argv]

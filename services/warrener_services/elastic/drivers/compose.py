@@ -21,7 +21,12 @@ from .asking import ask
 _WITHIN_S = 120.0
 _HOST_NAME = 12
 """A container's host name, by default, is the beginning of its id."""
-_FORMAT = '{{.Id}} {{.State.Running}} {{index .Config.Labels "com.docker.compose.container-number"}}'
+_FORMAT = (
+    "{{.Id}} {{.State.Running}} {{.State.StartedAt}}"
+    ' {{with index .Config.Labels "com.docker.compose.container-number"}}{{.}}{{else}}0{{end}}'
+    ' {{eq (index .Config.Labels "com.docker.compose.oneoff") "True"}}'
+)
+"""The last one tells a container of `docker compose run`, which is somebody's own."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +35,10 @@ log = structlog.get_logger(__name__)
 class _Container:
     id: str
     running: bool
+    started: str
+    """When, as Docker writes it: another life of the container began at another time."""
     number: int
+    one_off: bool
 
     @property
     def host(self) -> str:
@@ -42,7 +50,8 @@ class ComposeDriver:
 
     def __init__(self, pool: str, told: Compose, *, patience_s: float) -> None:
         self._pool, self._told, self._patience_s = pool, told, patience_s
-        self._leaving: dict[str, float] = {}
+        self._leaving: dict[str, tuple[str, float]] = {}
+        """By container: when the life began that is to end, and since when it drains."""
 
     @property
     def exclusive_to(self) -> str:
@@ -50,11 +59,13 @@ class ComposeDriver:
 
     async def look(self) -> Crew:
         containers = await self._containers()
-        await self._bury([one for one in containers if not one.running and one.id in self._leaving])
+        await self._remove([one for one in containers if not one.running and self._drains(one)])
         running = [one for one in containers if one.running]
-        await self._hurry([one for one in running if one.id in self._leaving])
-        working = frozenset(one.host for one in running if one.id not in self._leaving)
-        leaving = frozenset(one.host for one in running if one.id in self._leaving)
+        drained = [one for one in running if self._drains(one)]
+        self._leaving = {one.id: self._leaving[one.id] for one in drained}
+        await self._hurry(drained)
+        working = frozenset(one.host for one in running if one not in drained)
+        leaving = frozenset(one.host for one in drained)
 
         def member_of(beat: Heartbeat) -> str | None:
             return beat.host if beat.host in working | leaving else None
@@ -64,6 +75,8 @@ class ComposeDriver:
     async def scale(self, count: int, load: Mapping[str, int]) -> None:  # noqa: ARG002 - the contract's
         crew = await self.look()
         if count > crew.count:
+            # Compose counts those that ended: it would start them again, or remove running ones in their place.
+            await self._remove([one for one in await self._containers() if not one.running])
             total = count + len(crew.leaving)
             await self._compose("up", "-d", "--no-recreate", "--scale", f"{self._told.service}={total}",
                                 self._told.service)  # fmt: skip
@@ -73,37 +86,48 @@ class ComposeDriver:
         for one in sorted(working, key=lambda one: -one.number)[: crew.count - count]:
             await self._docker("update", "--restart=no", one.id)  # it must not come back when it has ended
             await self._docker("kill", "--signal=USR1", one.id)
-            self._leaving[one.id] = asyncio.get_running_loop().time()
+            self._leaving[one.id] = one.started, asyncio.get_running_loop().time()
             log.info("drains a container", pool=self._pool, container=one.host, number=one.number)
 
-    async def _bury(self, ended: Sequence[_Container]) -> None:
+    def _drains(self, one: _Container) -> bool:
+        """Tell whether it was told to leave, in this life of it."""
+        return one.id in self._leaving and self._leaving[one.id][0] == one.started
+
+    async def _remove(self, ended: Sequence[_Container]) -> None:
         for one in ended:
             await self._docker("rm", one.id)
-            del self._leaving[one.id]
 
     async def _hurry(self, leaving: Sequence[_Container]) -> None:
         now_s = asyncio.get_running_loop().time()
         for one in leaving:
-            if now_s - self._leaving[one.id] > self._patience_s:
+            if now_s - self._leaving[one.id][1] > self._patience_s:
                 log.warning("a container drains for too long; it is stopped", pool=self._pool, container=one.host)
                 await self._docker("stop", one.id)
 
     async def _containers(self) -> list[_Container]:
+        try:
+            return await self._inspected()
+        except DriverFailed:  # one of them may have gone between the two questions
+            return await self._inspected()
+
+    async def _inspected(self) -> list[_Container]:
         ids = (await self._compose("ps", "-q", "-a", self._told.service)).split()
         if not ids:
             return []
         printed = await self._docker("inspect", "--format", _FORMAT, *ids)
-        return [self._read(line) for line in printed.splitlines() if line.strip()]
-
-    def _read(self, line: str) -> _Container:
-        try:
-            name, running, number = line.split()
-            return _Container(name, running == "true", int(number))
-        except ValueError as error:
-            raise DriverFailed(f"docker inspect printed {line[:80]!r}, which is no container of compose") from error
+        containers = [_read(line) for line in printed.splitlines() if line.strip()]
+        return [one for one in containers if not one.one_off]
 
     async def _compose(self, *words: str) -> str:
         return await ask([*self._told.compose, *words], within_s=_WITHIN_S, folder=self._told.folder)
 
     async def _docker(self, *words: str) -> str:
         return await ask([*self._told.docker, *words], within_s=_WITHIN_S)
+
+
+def _read(line: str) -> _Container:
+    try:
+        name, running, started, number, one_off = line.split()
+        return _Container(name, running == "true", started, int(number), one_off == "true")
+    except ValueError as error:
+        raise DriverFailed(f"docker inspect printed {line[:80]!r}, which is no container of compose") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import signal
@@ -21,17 +22,20 @@ from pathlib import Path
 
 import structlog
 
-from warrener.messages import Heartbeat
+from warrener.messages import PROGRAMS, Heartbeat
 from warrener.worker.leaving import SIGNAL as DRAIN
 from warrener_services.elastic.driver import Crew, DriverFailed
 
-PROGRAMS = {"env": "env_setup", "stage": "data_staging", "job": "job_submission"}
 _PATIENCE_AFTER_STOP_S = 60.0
+_EARLY_S = 30.0
+"""Who ends badly within this time was not started well: the next one would not be either."""
+_LONGEST_HOST = 24
+_LAST_WORDS_BYTES, _LAST_WORDS = 4096, 200
+_OF_ONE_LIFE = ("pid", "leaving", "stopped", "killed")
+"""The files that a new process of a number begins without; the last three mark what the one before it was told."""
 _MAX_LOG_BYTES = 8 * 1024 * 1024
 # Its own id and start time first, so that they are right whatever happens to whoever started it.
 _WRAPPED = 'printf "%s %s\\n" "$$" "$(cut -d " " -f 22 /proc/$$/stat)" > "$0.new" && mv "$0.new" "$0" && exec "$@"'
-_OWN = ("WARRENER_HEALTH", "WARRENER_HEALTH_FILE")
-"""Settings that no two programs of a host can share."""
 _LOCK = re.compile(r"(\d+)\.lock")
 
 log = structlog.get_logger(__name__)
@@ -57,8 +61,16 @@ class _Known:
         return _started(self.pid) == self.started
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A process that this life of the program started."""
+
+    number: int
+    started_s: float
+
+
 class ProcessDriver:
-    """The processes of one pool. `environment` is added to that of this program."""
+    """The processes of one pool. `environment` is theirs, and each one's name is added to it."""
 
     def __init__(
         self,
@@ -72,7 +84,7 @@ class ProcessDriver:
     ) -> None:
         self._pool, self._argv, self._folder, self._host = pool, list(argv), folder, host
         self._environment, self._patience_s = environment, patience_s
-        self._children: set[int] = set()
+        self._children: dict[int, _Child] = {}
 
     @property
     def exclusive_to(self) -> str:
@@ -109,12 +121,11 @@ class ProcessDriver:
         if lock is None:
             return  # somebody was quicker
         try:
-            for kind in ("pid", "leaving"):
+            for kind in _OF_ONE_LIFE:
                 self._path(number, kind).unlink(missing_ok=True)
             self._turn_over(self._path(number, "log"))
             wrapped = ["/bin/sh", "-c", _WRAPPED, str(self._path(number, "pid")), *self._argv]
-            inherited = {name: value for name, value in os.environ.items() if name not in _OWN}
-            environment = {**inherited, **self._environment, "WARRENER_WORKER": self._name(number)}
+            environment = {**self._environment, "WARRENER_WORKER": self._name(number)}
             os.set_inheritable(lock, True)  # the child holds it from now on, whatever becomes of us
             said = self._path(number, "log")
             pid = os.posix_spawn(
@@ -127,34 +138,67 @@ class ProcessDriver:
             )  # fmt: skip
         finally:
             os.close(lock)
-        self._children.add(pid)
+        self._children[pid] = _Child(number, time.monotonic())
         log.info("started a worker", pool=self._pool, worker=self._name(number), pid=pid)
 
     def _drain(self, number: int) -> None:
-        known = self._known(number)
-        if known is None or not known.lives:
-            return  # it has not begun yet, or has just ended: the next look knows
-        self._path(number, "leaving").touch(mode=0o600)
-        os.kill(known.pid, DRAIN)
-        log.info("drains a worker", pool=self._pool, worker=self._name(number), pid=known.pid)
+        if self._tell(number, "leaving", DRAIN):
+            log.info("drains a worker", pool=self._pool, worker=self._name(number))
 
     def _hurry(self, leaving: Sequence[int]) -> None:
-        """Stop who drains for longer than there is patience, and end who does not stop."""
+        """Stop who drains for longer than there is patience, and end who does not stop.
+
+        Each is told once: a second signal to stop ends a worker at once.
+        """
         for number in leaving:
-            known = self._known(number)
             with contextlib.suppress(OSError):
-                late_s = time.time() - self._path(number, "leaving").stat().st_mtime - self._patience_s
-                if known is not None and known.lives and late_s > 0:
-                    hard = late_s > _PATIENCE_AFTER_STOP_S
-                    log.warning("a worker drains for too long", pool=self._pool, worker=self._name(number), killed=hard)
-                    os.kill(known.pid, signal.SIGKILL if hard else signal.SIGTERM)
+                if self._told_s(number, "leaving") > self._patience_s and self._tell(number, "stopped", signal.SIGTERM):
+                    log.warning("a worker drains for too long; it is stopped", pool=self._pool,
+                                worker=self._name(number))  # fmt: skip
+                if self._told_s(number, "stopped") > _PATIENCE_AFTER_STOP_S and self._tell(
+                    number, "killed", signal.SIGKILL
+                ):
+                    log.warning("a worker does not stop; it is killed", pool=self._pool, worker=self._name(number))
+
+    def _tell(self, number: int, mark: str, signal_number: int) -> bool:
+        """Send a process a signal, once in its life; return whether it was sent now."""
+        known, path = self._known(number), self._path(number, mark)
+        if known is None or not known.lives or path.exists():
+            return False  # it has not begun yet, or has just ended, or knows
+        path.touch(mode=0o600)
+        os.kill(known.pid, signal_number)
+        return True
+
+    def _told_s(self, number: int, mark: str) -> float:
+        """Return how long ago a process was told, by its mark."""
+        try:
+            return time.time() - self._path(number, mark).stat().st_mtime
+        except FileNotFoundError:
+            return float("-inf")
 
     def _reap(self) -> None:
-        for pid in list(self._children):
-            with contextlib.suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                    continue
-            self._children.discard(pid)
+        """Take leave of the children that ended; raises DriverFailed if one ended badly soon after its start."""
+        failed = [said for pid in list(self._children) if (said := self._failure(pid)) is not None]
+        if failed:
+            raise DriverFailed(failed[0])
+
+    def _failure(self, pid: int) -> str | None:
+        """Forget a child if it has ended; say so if that was too soon."""
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended, status = pid, 0  # somebody else was told how it ended
+        if not ended:
+            return None
+        child = self._children.pop(pid)
+        lived_s, code = time.monotonic() - child.started_s, os.waitstatus_to_exitcode(status)
+        if not code or lived_s > _EARLY_S or self._path(child.number, "leaving").exists():
+            return None
+        log_path = self._path(child.number, "log")
+        return (
+            f"{self._name(child.number)} ended with {code} {lived_s:.1f} s after its start; see {log_path}:"
+            f" {_last_line(log_path)}"
+        )
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +246,16 @@ class ProcessDriver:
         return self._folder / f"{number}.{kind}"
 
     def _name(self, number: int) -> str:
-        return f"{self._pool}-{self._host[:24].strip('-')}-{number}"
+        return f"{self._pool}-{_plain(self._host)}-{number}"
+
+
+def _plain(host: str) -> str:
+    """Return what a worker's name can have of a host's: short, yet another one for another host."""
+    plain = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-") or "host"
+    if len(plain) <= _LONGEST_HOST:
+        return plain
+    end = hashlib.sha256(host.encode()).hexdigest()[:6]
+    return f"{plain[: _LONGEST_HOST - 1 - len(end)].rstrip('-')}-{end}"
 
 
 def _member(beat: Heartbeat, names: frozenset[str]) -> str | None:
@@ -210,6 +263,17 @@ def _member(beat: Heartbeat, names: frozenset[str]) -> str | None:
     kinds = [beat.task_kind.value, *(f"call-{app}" for app in beat.apps)]
     candidates = [beat.worker, *(beat.worker.removeprefix(f"{kind}-") for kind in kinds)]
     return next((name for name in candidates if name in names), None)
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_WORDS_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return next((line.strip()[-_LAST_WORDS:] for line in reversed(lines) if line.strip()), "it is empty")
 
 
 def _started(pid: int) -> str | None:
