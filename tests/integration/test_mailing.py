@@ -147,7 +147,8 @@ async def test_a_server_that_goes_silent_after_the_mail_may_have_taken_it(
         ("http://mail.example.org", "is no mail server"),
         ("smtp://ada:hunter2@mail.example.org", "no passwords in here"),
         ("plain://mail.example.org", "without TLS on this host only"),
-        ("smtp://mail.example.org:x", "Port"),
+        ("smtp://mail.example.org:x", "is no mail server"),
+        ("smtp://ada:hunter2/x@mail.example.org", "is no mail server"),
     ],
 )
 def test_what_is_no_mail_server_is_said(url: str, says: str) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 
 from warrener.errors import StoreUnavailable
 from warrener.stores import migrations
-from warrener.stores.sql import open_store
+from warrener.stores.sql import open_store, read_url
 
 _MATTER = ("server_version", "synchronous_commit", "fsync", "full_page_writes", "max_connections")
 
@@ -36,7 +36,7 @@ class StoreSeen:
 
 async def examine(url: str) -> StoreSeen:
     """Look at a database; raises StoreUnavailable or InvalidSettings, which say why it is of no use."""
-    parsed = make_url(url)
+    parsed = read_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():  # noqa: ASYNC240 - one look
         raise StoreUnavailable(f"there is no {parsed.database} yet; the first program that starts makes it")
     store = open_store(url)

@@ -60,13 +60,10 @@ def read_server(text: str) -> Server:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise InvalidSettings(f"WARRENER_MAIL_SERVERS: {text!r}: {error}") from error
+    except ValueError:
+        raise _no_server() from None  # its text may quote a password
     if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise InvalidSettings(
-            f"WARRENER_MAIL_SERVERS: {redacted(text)!r} is no mail server; write smtp://user@host:587 (STARTTLS),"
-            " smtps://user@host:465, or plain://127.0.0.1:25"
-        )
+        raise _no_server()
     if parts.password is not None:
         raise InvalidSettings(
             "WARRENER_MAIL_SERVERS: no passwords in here: put it into a file of mode 0600, and that file's name into"
@@ -74,11 +71,18 @@ def read_server(text: str) -> Server:
         )
     if parts.scheme == "plain" and parts.hostname not in _LOOPBACK:
         raise InvalidSettings(
-            f"WARRENER_MAIL_SERVERS: {text!r}: mails travel without TLS on this host only (plain://127.0.0.1:25);"
-            " use smtp:// or smtps://"
+            f"WARRENER_MAIL_SERVERS: {parts.hostname}: mails travel without TLS on this host only"
+            " (plain://127.0.0.1:25); use smtp:// or smtps://"
         )
     way: Literal["smtp", "smtps", "plain"] = parts.scheme  # type: ignore[assignment]
     return Server(way, parts.hostname, port or _PORTS[way], unquote(parts.username or ""))
+
+
+def _no_server() -> InvalidSettings:
+    return InvalidSettings(
+        "WARRENER_MAIL_SERVERS: one of them is no mail server; write smtp://user@host:587 (STARTTLS),"
+        " smtps://user@host:465, or plain://127.0.0.1:25"
+    )
 
 
 def read_private(path: Path, variable: str) -> str:

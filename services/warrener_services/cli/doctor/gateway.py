@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from warrener.alerts import redacted
 from warrener.async_client import AsyncClient
 from warrener.errors import WarrenerError
 from warrener.settings import Settings
@@ -25,7 +26,7 @@ async def look(settings: Settings) -> list[Finding]:
         if not settings.gateway:
             return [unused(_ABOUT, f"{error}")]
         return [fault(_ABOUT, str(error), "start it, or correct WARRENER_GATEWAY and WARRENER_TOKEN")]
-    return list(judge(health, workers, where=settings.gateway_url, own=version("warrener")))
+    return list(judge(health, workers, where=redacted(settings.gateway_url), own=version("warrener")))
 
 
 def judge(health: Health, workers: int, *, where: str, own: str) -> Iterator[Finding]:
