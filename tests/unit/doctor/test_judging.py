@@ -53,6 +53,11 @@ def test_what_is_wrong_with_a_broker_is_said_with_what_to_do(seen: BrokerSeen, h
     assert says in found.says
 
 
+@pytest.mark.parametrize("version", ["14", "15.18 (Debian 15.18-1)", "17beta1", "18devel"])
+def test_a_database_of_a_known_version_is_well(version: str) -> None:
+    assert worst(store.judge(replace(STORE, version=version))).health is Health.WELL
+
+
 @pytest.mark.parametrize(
     ("seen", "health", "says"),
     [

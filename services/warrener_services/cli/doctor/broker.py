@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from warrener.brokers.examined import BrokerSeen, examine
-from warrener.errors import BrokerUnavailable
+from warrener.errors import BrokerUnavailable, InvalidSettings
 from warrener.messages import Kind
 from warrener.settings import Settings
 from warrener.topology import EXCHANGES, PARKED_QUEUE, SUBMISSIONS, orders
@@ -26,6 +26,8 @@ async def look(settings: Settings) -> list[Finding]:
         return [unused(_ABOUT, "WARRENER_BROKER is not set: `warrener up` has its broker in its own process")]
     try:
         seen = await examine(settings.broker, _QUEUES)
+    except InvalidSettings as error:
+        return [fault(_ABOUT, str(error), "correct it: no program starts before")]
     except BrokerUnavailable as error:
         return [fault(_ABOUT, str(error), "start it, or set WARRENER_BROKER to amqp://user:password@host:port/vhost")]
     return list(judge(seen))

@@ -9,6 +9,8 @@ from dataclasses import asdict
 
 from rich.text import Text
 
+from warrener.alerts import one_line, redacted
+from warrener.errors import WarrenerError
 from warrener.settings import Settings
 from warrener_services.cli.screen import clean, console, say
 
@@ -16,6 +18,7 @@ from . import broker, gateway, gossip, host, mail, store
 from .findings import Finding, Health, fault
 
 _LIMIT_S = 30.0
+_SAID = 300
 _SIGNS = {
     Health.WELL: ("✓", "green"),
     Health.WARNING: ("!", "yellow"),
@@ -64,8 +67,20 @@ async def _within_limit(name: str, look: Look, settings: Settings) -> list[Findi
     try:
         async with asyncio.timeout(_LIMIT_S):
             return await look(settings)
-    except TimeoutError:
-        return [fault(name, f"no answer within {_LIMIT_S:g} s", "it is there, and hangs: look at its log and its load")]
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one thing, the others are looked at
+        return [_stumbled(name, error)]
+
+
+def _stumbled(name: str, error: Exception) -> Finding:
+    match error:
+        case TimeoutError():
+            return fault(
+                name, f"no answer within {_LIMIT_S:g} s", "it is there, and hangs: look at its log and its load"
+            )
+        case WarrenerError():
+            return fault(name, str(error), "mend this, then run the doctor again")
+    told = one_line(redacted(f"{type(error).__name__}: {error}"), _SAID)
+    return fault(name, f"the doctor stumbled: {told}", "please report it; what else it says holds all the same")
 
 
 def _print_json(finding: Finding) -> None:

@@ -1,0 +1,57 @@
+"""The whole examination: whatever happens to one look, the others are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from warrener.settings import Settings
+from warrener_services.cli.doctor import examination
+from warrener_services.cli.doctor.findings import Finding, well
+
+
+async def stumbles(_: Settings) -> list[Finding]:
+    raise LookupError("postgresql://hare:sesame@db has no such thing")
+
+
+async def sees(_: Settings) -> list[Finding]:
+    return [well("other", "seen")]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WARRENER_STATE", str(tmp_path))
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    return {(one := json.loads(line))["about"]: one for line in capsys.readouterr().out.splitlines()}
+
+
+@pytest.mark.parametrize("broker", ["amqp://", "amqp://hare:sesame@rabbit:99999/", "rabbit:5672"])
+@pytest.mark.parametrize("store", ["postgresql//hare:sesame@db", "postgresql://hare:sesame@db:x/warrener", "db"])
+@pytest.mark.usefixtures("home")
+def test_wrong_urls_are_told_beside_all_other_findings(
+    broker: str, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WARRENER_BROKER", broker)
+    monkeypatch.setenv("WARRENER_STORE", store)
+    assert examination.examine(as_json=True)
+    found = told(capsys)
+    assert "WARRENER_BROKER" in found["broker"]["says"]
+    assert "WARRENER_STORE" in found["store"]["says"]
+    assert found["state folder"]["says"]
+    assert found["gateway"]["says"]
+    assert "sesame" not in str(found)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_look_that_stumbles_is_a_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(examination, "_LOOKS", (("one", stumbles), ("other", sees)))
+    assert examination.examine(as_json=True)
+    found = told(capsys)
+    assert found["one"]["says"] == ("the doctor stumbled: LookupError: postgresql://hare:***@db has no such thing")
+    assert "report it" in found["one"]["do"]
+    assert found["other"]["says"] == "seen"
