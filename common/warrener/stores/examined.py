@@ -13,14 +13,13 @@ from warrener.errors import StoreUnavailable
 from warrener.stores import migrations
 from warrener.stores.sql import open_store, read_url
 
-_MATTER = ("server_version", "synchronous_commit", "fsync", "full_page_writes", "max_connections")
+_MATTER = ("server_version", "synchronous_commit", "fsync", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSeen:
     """A database that lets us in."""
 
-    where: str
     product: str
     version: str
     migration: str | None
@@ -57,7 +56,6 @@ def _look(connection: Connection) -> StoreSeen:
     else:
         settings, clock_s = {"server_version": str(connection.scalar(text("SELECT sqlite_version()")))}, 0.0
     return StoreSeen(
-        where=str(connection.engine.url.render_as_string(hide_password=True)),
         product={"postgresql": "PostgreSQL", "sqlite": "SQLite"}.get(name, name),
         version=settings["server_version"],
         migration=at,

@@ -15,7 +15,7 @@ from warrener_services.cli.doctor import broker, gateway, gossip, host, store
 from warrener_services.cli.doctor.findings import Finding, Health
 
 BROKER = BrokerSeen("rabbit:5672", "RabbitMQ", "3.10.8", 5, 0.002, (), {}, "")
-STORE = StoreSeen("db", "PostgreSQL", "15.18", "0005", "0005", True, {"fsync": "on", "synchronous_commit": "on"}, 0.0)
+STORE = StoreSeen("PostgreSQL", "15.18", "0005", "0005", True, {"fsync": "on", "synchronous_commit": "on"}, 0.0)
 FOLDER = host.FolderSeen(Path("/var/lib/warrener"), "state", 50 * 1024**3, 1_000_000, "ext4", 0.002, "")
 ALIVE = [Member("a", Status.ALIVE), Member("b", Status.ALIVE)]
 AGENT = {"agent": {"name": "a"}, "serf": {"encrypted": "true", "health_score": "0"}}
@@ -51,6 +51,12 @@ def test_what_is_wrong_with_a_broker_is_said_with_what_to_do(seen: BrokerSeen, h
     found = worst(broker.judge(seen))
     assert (found.health, bool(found.do)) == (health, True)
     assert says in found.says
+
+
+def test_missing_exchanges_are_made_by_who_may() -> None:
+    found = worst(broker.judge(replace(BROKER, missing=["warrener.events"])))
+    assert "may configure ^warrener" in found.do
+    assert "scheduler" not in found.do  # by docs/operating.md its user may not
 
 
 @pytest.mark.parametrize("version", ["14", "15.18 (Debian 15.18-1)", "17beta1", "18devel"])

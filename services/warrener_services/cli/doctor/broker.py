@@ -46,7 +46,7 @@ def judge(seen: BrokerSeen) -> Iterator[Finding]:
         yield fault(
             _ABOUT,
             f"{named}: the exchanges {', '.join(seen.missing)} are missing",
-            "start a scheduler: its user may make them, others may not (docs/security.md)",
+            "let a user who may configure ^warrener\\. start one program once (docs/operating.md)",
         )
     elif seen.round_s is None:
         yield fault(_ABOUT, f"{named}: a message did not come round", "look into the broker's log; is it blocked?")
