@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fleet.serf import SerfAgent
 from warrener.broker import Message
 from warrener.brokers.rabbitmq import RabbitMQ
 from warrener.errors import Refused
-from warrener.stores import open_store
+from warrener.stores import examined, migrations, open_store
 from warrener.topology import PARKED_QUEUE
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.postgresql, pytest.mark.serf]
@@ -107,6 +108,17 @@ def test_a_database_that_a_newer_version_has_migrated_is_refused_by_name(doctor:
     assert "9999" in says(found, "store", "fault")
     with pytest.raises(Refused, match="upgrade this program"):
         asyncio.run(_migrate(postgresql_url))
+
+
+async def test_a_slow_host_is_not_taken_for_a_slow_clock(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = migrations.of_this_version()
+
+    def slowly() -> tuple[str, frozenset[str]]:
+        time.sleep(1.0)  # as a busy host does
+        return known
+
+    monkeypatch.setattr(migrations, "of_this_version", slowly)
+    assert abs((await examined.examine(postgresql_url)).clock_s) < 0.5
 
 
 async def _declare(url: str, *, park: bool = False) -> None:

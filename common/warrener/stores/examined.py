@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,21 +38,21 @@ async def examine(url: str) -> StoreSeen:
     parsed = read_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():  # noqa: ASYNC240 - one look
         raise StoreUnavailable(f"there is no {parsed.database} yet; the first program that starts makes it")
+    migrations.prepare()  # before a transaction stands open for it
+    newest, known = migrations.of_this_version()
     store = open_store(url)
     try:
-        return await store.look(_look)
+        return await store.look(lambda connection: _look(connection, newest, known))
     finally:
         await store.close()
 
 
-def _look(connection: Connection) -> StoreSeen:
-    now = datetime.now(UTC)
+def _look(connection: Connection, newest: str, known: Container[str]) -> StoreSeen:
     at = migrations.current(connection)
-    newest, known = migrations.of_this_version()
     name = connection.dialect.name
     if name == "postgresql":
         settings = {one: str(connection.scalar(text(f"SHOW {one}"))) for one in _MATTER}
-        clock_s = (connection.execute(text("SELECT clock_timestamp()")).scalar_one() - now).total_seconds()
+        clock_s = _ahead_s(connection)
     else:
         settings, clock_s = {"server_version": str(connection.scalar(text("SELECT sqlite_version()")))}, 0.0
     return StoreSeen(
@@ -64,3 +64,10 @@ def _look(connection: Connection) -> StoreSeen:
         settings=settings,
         clock_s=clock_s,
     )
+
+
+def _ahead_s(connection: Connection) -> float:
+    """Return how far the database's clock is ahead of ours, give or take half of the time that asking takes."""
+    asked = datetime.now(UTC)
+    theirs: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return (theirs - asked - (datetime.now(UTC) - asked) / 2).total_seconds()
