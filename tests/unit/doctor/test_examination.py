@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from warrener.settings import Settings
-from warrener_services.cli.doctor import examination
-from warrener_services.cli.doctor.findings import Finding, well
+from warrener_services.cli.doctor import examination, gateway
+from warrener_services.cli.doctor.findings import Finding, Health, well
 
 
 async def stumbles(_: Settings) -> list[Finding]:
@@ -55,3 +55,13 @@ def test_a_look_that_stumbles_is_a_finding(monkeypatch: pytest.MonkeyPatch, caps
     assert found["one"]["says"] == ("the doctor stumbled: LookupError: postgresql://hare:***@db has no such thing")
     assert "report it" in found["one"]["do"]
     assert found["other"]["says"] == "seen"
+
+
+@pytest.mark.parametrize("variable", ["WARRENER_GATEWAY", "WARRENER_LISTEN"])
+async def test_a_gateway_that_should_be_there_and_is_not_is_a_fault(variable: str, home: Path) -> None:
+    url = f"unix:{home}/nobody.sock"
+    given = {variable.removeprefix("WARRENER_").lower(): url}
+    (finding,) = await gateway.look(Settings(**given))
+    assert (finding.health, variable.removeprefix("WARRENER") in finding.do) == (Health.FAULT, True)
+    (finding,) = await gateway.look(Settings(state=home))
+    assert finding.health is Health.UNUSED

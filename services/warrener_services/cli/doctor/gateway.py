@@ -23,9 +23,9 @@ async def look(settings: Settings) -> list[Finding]:
             health = await client.health()
             workers = len(await client.workers()) if health.store else 0
     except WarrenerError as error:
-        if not settings.gateway:
-            return [unused(_ABOUT, f"{error}")]
-        return [fault(_ABOUT, str(error), "start it, or correct WARRENER_GATEWAY and WARRENER_TOKEN")]
+        if settings.gateway or settings.listen:
+            return [fault(_ABOUT, str(error), "start it, or correct WARRENER_GATEWAY (or _LISTEN) and WARRENER_TOKEN")]
+        return [unused(_ABOUT, str(error))]
     return list(judge(health, workers, where=redacted(settings.gateway_url), own=version("warrener")))
 
 
