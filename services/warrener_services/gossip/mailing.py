@@ -28,6 +28,7 @@ from .routes import address
 
 _STEP_TIMEOUT_S = 15.0
 _IN_ALL_S = 45.0
+_LOOK_S = 20.0  # somebody waits for it
 _PORTS = {"smtp": 587, "smtps": 465, "plain": 25}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SAID = 200
@@ -149,16 +150,20 @@ class MailServers:
 
     async def look(self) -> list[HandedOver]:
         """Go with each server as far as one can without a mail."""
-        return [await self._try(server, None, "") for server in self._servers]
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(self._try(server, None, "", within_s=_LOOK_S)) for server in self._servers]
+        return [look.result() for look in looks]
 
-    async def _try(self, server: Server, raw: bytes | None, recipient: str) -> HandedOver:
+    async def _try(
+        self, server: Server, raw: bytes | None, recipient: str, *, within_s: float = _IN_ALL_S
+    ) -> HandedOver:
         progress = _Progress()
         client = aiosmtplib.SMTP(
             hostname=server.host, port=server.port, timeout=_STEP_TIMEOUT_S, use_tls=server.way == "smtps",
             start_tls=False, tls_context=self._tls if server.way == "smtps" else None,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(_IN_ALL_S):
+            async with asyncio.timeout(within_s):
                 await self._greet(client, server, progress)
                 if raw is None:
                     await client.quit()
