@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from warrener.settings import Settings
-from warrener_services.cli.doctor import examination, gateway
+from warrener_services.cli.doctor import examination, gateway, host
 from warrener_services.cli.doctor.findings import Finding, Health, well
 
 
@@ -65,3 +66,26 @@ async def test_a_gateway_that_should_be_there_and_is_not_is_a_fault(variable: st
     assert (finding.health, variable.removeprefix("WARRENER") in finding.do) == (Health.FAULT, True)
     (finding,) = await gateway.look(Settings(state=home))
     assert finding.health is Health.UNUSED
+
+
+def test_a_file_system_that_hangs_is_named_and_holds_nobody_up(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = home / "routes.yaml"
+    os.mkfifo(file)  # whoever reads it waits for ever, as on a dead file system
+    monkeypatch.setenv("WARRENER_ALERT_ROUTES", str(file))
+    monkeypatch.setattr(examination, "_LIMIT_S", 3.0)
+    assert examination.examine(as_json=True)
+    found = told(capsys)
+    assert "no answer within 3 s" in found["mail"]["says"]
+    assert "file system" in found["mail"]["do"]
+    assert "can be written to" in found["state folder"]["says"]
+    assert found["gateway"]["health"] == "unused"
+    os.close(os.open(file, os.O_WRONLY))  # let its reader go
+
+
+async def test_a_folder_of_two_names_is_told_once(home: Path) -> None:
+    given = Settings(state=home, site_root=home)
+    assert [finding.about for name, look in host.LOOKS[2:5] for finding in await look(given) if name] == [
+        "state folder", "archive folder"
+    ]  # fmt: skip

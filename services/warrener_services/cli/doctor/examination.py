@@ -1,11 +1,18 @@
-"""Looking at everything at once, and showing what was found in order."""
+"""Looking at everything at once, and showing what was found in order.
+
+Each look has a daemon thread and an event loop of its own: a dead file system never lets go of whoever touches it, and
+must keep neither the other looks nor the end of the doctor waiting.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
+from threading import Thread
+from typing import Any, TypeVar
 
 from rich.text import Text
 
@@ -19,6 +26,7 @@ from .findings import Finding, Health, fault
 
 _LIMIT_S = 30.0
 _SAID = 300
+_HANGS = "it is there, and hangs: look at its log and its load, or at where its file system is mounted from"
 _SIGNS = {
     Health.WELL: ("✓", "green"),
     Health.WARNING: ("!", "yellow"),
@@ -26,10 +34,11 @@ _SIGNS = {
     Health.UNUSED: ("–", "dim"),
 }
 
-Look = Callable[[Settings], Awaitable[list[Finding]]]
+T = TypeVar("T")
+Look = Callable[[Settings], Coroutine[Any, Any, list[Finding]]]
 
 _LOOKS: Sequence[tuple[str, Look]] = (
-    ("host", host.look),  # what others rest on comes first
+    *host.LOOKS,  # what others rest on comes first
     ("broker", broker.look),
     ("store", store.look),
     ("gossip", gossip.look),
@@ -66,17 +75,29 @@ async def _found(settings: Settings) -> AsyncIterator[Finding]:
 async def _within_limit(name: str, look: Look, settings: Settings) -> list[Finding]:
     try:
         async with asyncio.timeout(_LIMIT_S):
-            return await look(settings)
+            return await asyncio.wrap_future(_in_thread(look, settings))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one thing, the others are looked at
         return [_stumbled(name, error)]
+
+
+def _in_thread(look: Callable[[Settings], Coroutine[Any, Any, T]], settings: Settings) -> Future[T]:
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(asyncio.run(look(settings)))
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it has it
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return done
 
 
 def _stumbled(name: str, error: Exception) -> Finding:
     match error:
         case TimeoutError():
-            return fault(
-                name, f"no answer within {_LIMIT_S:g} s", "it is there, and hangs: look at its log and its load"
-            )
+            return fault(name, f"no answer within {_LIMIT_S:g} s", _HANGS)
         case WarrenerError():
             return fault(name, str(error), "mend this, then run the doctor again")
     told = one_line(redacted(f"{type(error).__name__}: {error}"), _SAID)
