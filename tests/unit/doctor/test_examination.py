@@ -89,3 +89,17 @@ async def test_a_folder_of_two_names_is_told_once(home: Path) -> None:
     assert [finding.about for name, look in host.LOOKS[2:5] for finding in await look(given) if name] == [
         "state folder", "archive folder"
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("home")
+def test_what_gossip_is_to_tell_and_does_not_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WARRENER_JOIN", "meadow:7946")
+    examination.examine(as_json=True)
+    found = told(capsys)
+    assert found["deployment"]["health"] == "warning"
+    assert "what is not set was not looked at" in found["deployment"]["says"]
+    assert "`warrener find meadow:7946`" in found["deployment"]["do"]
+    assert "gossip has not told" in found["broker"]["says"]
+    assert "workers do not" in found["store"]["says"]

@@ -23,7 +23,10 @@ _QUEUES = (SUBMISSIONS.name, PARKED_QUEUE.name, *(orders(kind.value).name for ki
 async def look(settings: Settings) -> list[Finding]:
     """Look at the broker of the settings."""
     if settings.broker.startswith("memory:"):
-        return [unused(_ABOUT, "WARRENER_BROKER is not set: `warrener up` has its broker in its own process")]
+        where = (
+            "gossip has not told where it is" if settings.join else "`warrener up` has its broker in its own process"
+        )
+        return [unused(_ABOUT, f"WARRENER_BROKER is not set: {where}")]
     try:
         seen = await examine(settings.broker, _QUEUES)
     except InvalidSettings as error:

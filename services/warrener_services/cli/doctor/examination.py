@@ -21,8 +21,8 @@ from warrener.errors import WarrenerError
 from warrener.settings import Settings
 from warrener_services.cli.screen import clean, console, say
 
-from . import broker, gateway, gossip, host, mail, store
-from .findings import Finding, Health, fault
+from . import broker, gateway, gossip, host, mail, naming, store
+from .findings import Finding, Health, Look, fault
 
 _LIMIT_S = 30.0
 _SAID = 300
@@ -35,7 +35,6 @@ _SIGNS = {
 }
 
 T = TypeVar("T")
-Look = Callable[[Settings], Coroutine[Any, Any, list[Finding]]]
 
 _LOOKS: Sequence[tuple[str, Look]] = (
     *host.LOOKS,  # what others rest on comes first
@@ -65,19 +64,34 @@ async def _examine(settings: Settings, show: Callable[[Finding], None]) -> list[
 
 async def _found(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything at once; yield in order, each as soon as it is there."""
+    settings, named = await _named(settings)
+    for finding in named:
+        yield finding
     async with asyncio.TaskGroup() as group:
-        looking = [group.create_task(_within_limit(name, look, settings)) for name, look in _LOOKS]
+        looking = [group.create_task(_looked(name, look, settings)) for name, look in _LOOKS]
         for one in looking:
             for finding in await one:
                 yield finding
 
 
-async def _within_limit(name: str, look: Look, settings: Settings) -> list[Finding]:
+async def _named(settings: Settings) -> tuple[Settings, list[Finding]]:
+    """Find what is to be looked at, where gossip tells."""
     try:
-        async with asyncio.timeout(_LIMIT_S):
-            return await asyncio.wrap_future(_in_thread(look, settings))
+        return await _within_limit(naming.found, settings)
+    except Exception as error:  # noqa: BLE001 - what is set is looked at all the same
+        return settings, [_stumbled("deployment", error)]
+
+
+async def _looked(name: str, look: Look, settings: Settings) -> list[Finding]:
+    try:
+        return await _within_limit(look, settings)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one thing, the others are looked at
         return [_stumbled(name, error)]
+
+
+async def _within_limit(look: Callable[[Settings], Coroutine[Any, Any, T]], settings: Settings) -> T:
+    async with asyncio.timeout(_LIMIT_S):
+        return await asyncio.wrap_future(_in_thread(look, settings))
 
 
 def _in_thread(look: Callable[[Settings], Coroutine[Any, Any, T]], settings: Settings) -> Future[T]:
@@ -98,7 +112,7 @@ def _stumbled(name: str, error: Exception) -> Finding:
     match error:
         case TimeoutError():
             return fault(name, f"no answer within {_LIMIT_S:g} s", _HANGS)
-        case WarrenerError():
+        case WarrenerError() | OSError():
             return fault(name, str(error), "mend this, then run the doctor again")
     told = one_line(redacted(f"{type(error).__name__}: {error}"), _SAID)
     return fault(name, f"the doctor stumbled: {told}", "please report it; what else it says holds all the same")

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener.signing import read_keys, read_submit_key, read_verifier
 
-from .findings import Finding, fault, unused, warning, well
+from .findings import Finding, Look, fault, unused, warning, well
 
 _FULL_BYTES = 100 * 1024**2
 _SHORT_BYTES = 1024**3
@@ -63,7 +63,7 @@ async def look_at_programs(settings: Settings) -> list[Finding]:
     return list(_programs(settings))
 
 
-LOOKS = (
+LOOKS: Sequence[tuple[str, Look]] = (
     ("keys", look_at_keys),
     ("secrets", look_at_secrets),
     *((f"{what} folder", partial(look_at_folder, what)) for what in ("state", "site", "archive")),

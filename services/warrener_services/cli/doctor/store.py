@@ -20,7 +20,7 @@ _LOSES = {"fsync": ("off",), "synchronous_commit": ("off",), "full_page_writes":
 
 async def look(settings: Settings) -> list[Finding]:
     """Look at the store of the settings."""
-    if not settings.store and not settings.broker.startswith("memory:"):
+    if not settings.store and (settings.join or not settings.broker.startswith("memory:")):
         return [unused(_ABOUT, "WARRENER_STORE is not set; schedulers and gateways need it, workers do not")]
     try:
         return list(judge(await examine(settings.store_url)))
