@@ -93,6 +93,16 @@ def test_wrong_addresses_and_passwords_are_told_without_showing_them(
     assert "sesame" not in json.dumps(found)
 
 
+def test_each_node_of_a_cluster_is_looked_at(doctor: Doctor, rabbitmq: RabbitMQNode, amqp_url: str) -> None:
+    several = amqp_url.replace("@", "@127.0.0.1:1,")
+    code, found = doctor(broker=several)
+    assert code == 0
+    assert "127.0.0.1:1: connection refused" in says(found, "broker", "warning")
+    assert f"at 127.0.0.1:{rabbitmq.port}" in says(found, "broker", "well")
+    code, found = doctor(broker="amqp://hare@127.0.0.1:1,127.0.0.1:2/")
+    assert (code, len(found["broker"])) == (1, 2)
+
+
 def test_parked_messages_and_lonely_queues_are_shown(doctor: Doctor, amqp_url: str) -> None:
     asyncio.run(_declare(amqp_url, park=True))
     code, found = doctor(broker=amqp_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -13,11 +13,13 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
 from aiormq.exceptions import ChannelNotFoundEntity
+from yarl import URL
 
 from warrener.brokers.amqp_alarm import Alarm
-from warrener.brokers.amqp_errors import FAILURES, translated
-from warrener.brokers.amqp_place import read_place
+from warrener.brokers.amqp_errors import translated
+from warrener.brokers.amqp_place import Place, read_place
 from warrener.brokers.amqp_topology import open_channel
+from warrener.errors import BrokerUnavailable
 from warrener.topology import CONTROL, EXCHANGES
 
 _TIMEOUT_S = 10.0
@@ -51,11 +53,27 @@ class BrokerSeen:
     """What keeps it from taking messages; empty if nothing does."""
 
 
-async def examine(url: str, queues: Iterable[str]) -> BrokerSeen:
-    """Look at a broker and some of its queues; raises BrokerUnavailable, which says why it is of no use."""
+async def examine(url: str, queues: Sequence[str]) -> list[BrokerSeen | BrokerUnavailable]:
+    """Look at each node of a broker, and at some queues; what keeps a node from being of use is returned in its place.
+
+    Raises InvalidSettings.
+    """
     place = read_place(url)
-    asked, where = place.urls[0], place.shown
-    connection = aio_pika.Connection(make_url(asked.update_query(heartbeat=str(_HEARTBEAT_S), name="warrener doctor")))
+    async with asyncio.TaskGroup() as group:
+        looks = [group.create_task(_examine_node(node, queues)) for node in place.urls]
+    return [look.result() for look in looks]
+
+
+async def _examine_node(url: URL, queues: Sequence[str]) -> BrokerSeen | BrokerUnavailable:
+    try:
+        return await _connect_and_look(url, queues)
+    except BrokerUnavailable as error:
+        return error
+
+
+async def _connect_and_look(url: URL, queues: Sequence[str]) -> BrokerSeen:
+    where = Place([url]).shown
+    connection = aio_pika.Connection(make_url(url.update_query(heartbeat=str(_HEARTBEAT_S), name="warrener doctor")))
     alarm = Alarm(where)
     try:
         with translated(f"no connection to the broker at {where}"):
@@ -66,12 +84,12 @@ async def examine(url: str, queues: Iterable[str]) -> BrokerSeen:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await _look(connection, where, queues, alarm)
     finally:
-        with suppress(*FAILURES):
+        with suppress(BrokerUnavailable), translated("leaving the broker"):
             async with asyncio.timeout(_TIMEOUT_S):
                 await connection.close()
 
 
-async def _look(connection: AbstractConnection, where: str, queues: Iterable[str], alarm: Alarm) -> BrokerSeen:
+async def _look(connection: AbstractConnection, where: str, queues: Sequence[str], alarm: Alarm) -> BrokerSeen:
     assert connection.transport is not None
     lower = connection.transport.connection
     told = cast("Mapping[str, object]", getattr(lower, "server_properties", None) or {})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from warrener.brokers.examined import BrokerSeen, QueueSeen
+from warrener.errors import BrokerUnavailable
 from warrener.gossip import Member, Status
 from warrener.stores.examined import StoreSeen
 from warrener.views import Health as GatewayHealth
@@ -51,6 +52,14 @@ def test_what_is_wrong_with_a_broker_is_said_with_what_to_do(seen: BrokerSeen, h
     found = worst(broker.judge(seen))
     assert (found.health, bool(found.do)) == (health, True)
     assert says in found.says
+
+
+def test_one_node_of_a_cluster_is_enough() -> None:
+    away = BrokerUnavailable("no connection to the broker at one:5672: no answer in time")
+    found = list(broker.judge_nodes([away, BROKER, away]))
+    assert [finding.health for finding in found[:3]] == [Health.WARNING, Health.WARNING, Health.WELL]
+    assert "one:5672" in found[0].says
+    assert [finding.health for finding in broker.judge_nodes([away, away])] == [Health.FAULT, Health.FAULT]
 
 
 def test_missing_exchanges_are_made_by_who_may() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from warrener.brokers.examined import BrokerSeen, examine
 from warrener.errors import BrokerUnavailable, InvalidSettings
@@ -28,12 +28,22 @@ async def look(settings: Settings) -> list[Finding]:
         )
         return [unused(_ABOUT, f"WARRENER_BROKER is not set: {where}")]
     try:
-        seen = await examine(settings.broker, _QUEUES)
+        nodes = await examine(settings.broker, _QUEUES)
     except InvalidSettings as error:
         return [fault(_ABOUT, str(error), "correct it: no program starts before")]
-    except BrokerUnavailable as error:
-        return [fault(_ABOUT, str(error), "start it, or set WARRENER_BROKER to amqp://user:password@host:port/vhost")]
-    return list(judge(seen))
+    return list(judge_nodes(nodes))
+
+
+def judge_nodes(nodes: Sequence[BrokerSeen | BrokerUnavailable]) -> Iterator[Finding]:
+    """Say what there is to say of a broker of one node or several, of which one is enough for programs."""
+    seen = next((node for node in nodes if isinstance(node, BrokerSeen)), None)
+    for node in nodes:
+        if isinstance(node, BrokerUnavailable) and seen:
+            yield warning(_ABOUT, str(node), "start it; programs use the other nodes meanwhile")
+        elif isinstance(node, BrokerUnavailable):
+            yield fault(_ABOUT, str(node), "start it, or set WARRENER_BROKER to amqp://user:password@host:port/vhost")
+    if seen:
+        yield from judge(seen)
 
 
 def judge(seen: BrokerSeen) -> Iterator[Finding]:
