@@ -15,7 +15,7 @@ from warrener.views import Health as GatewayHealth
 from warrener_services.cli.doctor import broker, gateway, gossip, host, store
 from warrener_services.cli.doctor.findings import Finding, Health
 
-BROKER = BrokerSeen("rabbit:5672", "RabbitMQ", "3.10.8", 5, 0.002, (), {}, "")
+BROKER = BrokerSeen("rabbit:5672", "RabbitMQ", "3.10.8", 5, 0.002, "", (), {}, "")
 STORE = StoreSeen("PostgreSQL", "15.18", "0005", "0005", True, {"fsync": "on", "synchronous_commit": "on"}, 0.0)
 FOLDER = host.FolderSeen(Path("/var/lib/warrener"), "state", 50 * 1024**3, 1_000_000, "ext4", 0.002, "")
 ALIVE = [Member("a", Status.ALIVE), Member("b", Status.ALIVE)]
@@ -39,6 +39,7 @@ def test_a_broker_of_a_known_version_is_well(version: str) -> None:
         (replace(BROKER, version="5.1.0"), Health.WARNING, "newer than what was tried"),
         (replace(BROKER, product="LavinMQ"), Health.WARNING, "is not RabbitMQ"),
         (replace(BROKER, round_s=None), Health.FAULT, "did not come round"),
+        (replace(BROKER, round_s=None, refused="access refused"), Health.WARNING, "may not send itself a message"),
         (replace(BROKER, round_s=2.0), Health.WARNING, "2.0 s there and back"),
         (replace(BROKER, missing=["warrener.events"]), Health.FAULT, "warrener.events are missing"),
         (replace(BROKER, alarm="blocked: memory alarm"), Health.FAULT, "memory alarm"),

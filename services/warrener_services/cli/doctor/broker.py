@@ -9,6 +9,7 @@ from warrener.errors import BrokerUnavailable, InvalidSettings
 from warrener.messages import Kind
 from warrener.settings import Settings
 from warrener.topology import EXCHANGES, PARKED_QUEUE, SUBMISSIONS, orders
+from warrener.worker.program import worker_name
 
 from .findings import Finding, fault, unused, warning, well
 
@@ -28,10 +29,16 @@ async def look(settings: Settings) -> list[Finding]:
         )
         return [unused(_ABOUT, f"WARRENER_BROKER is not set: {where}")]
     try:
-        nodes = await examine(settings.broker, _QUEUES)
+        nodes = await examine(settings.broker, _QUEUES, _owners(settings))
     except InvalidSettings as error:
         return [fault(_ABOUT, str(error), "correct it: no program starts before")]
     return list(judge_nodes(nodes))
+
+
+def _owners(settings: Settings) -> list[str]:
+    """Return who may own a queue here: workers by their names, elastic by its own; other programs may take any."""
+    workers = [worker_name(settings, kind) for kind in Kind if kind is not Kind.CALL]
+    return [*dict.fromkeys(workers), "elastic"]
 
 
 def judge_nodes(nodes: Sequence[BrokerSeen | BrokerUnavailable]) -> Iterator[Finding]:
@@ -60,6 +67,12 @@ def judge(seen: BrokerSeen) -> Iterator[Finding]:
             _ABOUT,
             f"{named}: the exchanges {', '.join(seen.missing)} are missing",
             "let a user who may configure ^warrener\\. start one program once (docs/operating.md)",
+        )
+    elif seen.refused:
+        yield warning(
+            _ABOUT,
+            f"{named}; this user may not send itself a message, so none was tried: {seen.refused}",
+            "well for a client's user; a program's needs the permissions of docs/operating.md",
         )
     elif seen.round_s is None:
         yield fault(_ABOUT, f"{named}: a message did not come round", "look into the broker's log; is it blocked?")
