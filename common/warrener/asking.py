@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from warrener.alerts import redacted
 from warrener.errors import (
     Cause,
     Conflict,
@@ -94,8 +95,8 @@ def address(gateway: str | None, token: str | None) -> Address:
         path = url.removeprefix("unix:")
         return Address(path, "http://warrener", path, token)
     if not url.startswith(("http://", "https://")):
-        raise Refused(f"WARRENER_GATEWAY: {url!r} is no address of a gateway; give unix:/path or http(s)://host:port")
-    return Address(url, url.rstrip("/"), None, token)
+        raise Refused("WARRENER_GATEWAY is no address of a gateway; give unix:/path or http(s)://host:port")
+    return Address(redacted(url), url.rstrip("/"), None, token)
 
 
 def default_owner() -> str:

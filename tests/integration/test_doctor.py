@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from fleet.serf import SerfAgent
 from warrener.broker import Message
 from warrener.brokers.rabbitmq import RabbitMQ
 from warrener.errors import Refused
-from warrener.stores import open_store
+from warrener.settings import Settings
+from warrener.stores import examined, migrations, open_store
 from warrener.topology import PARKED_QUEUE
+from warrener_services.cli.doctor import broker
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.postgresql, pytest.mark.serf]
 
@@ -92,6 +96,45 @@ def test_wrong_addresses_and_passwords_are_told_without_showing_them(
     assert "sesame" not in json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("user", "may"),
+    [
+        ("scheduler", "well"), ("gateway", "well"), ("gossip", "well"), ("elastic", "well"), ("worker J", "well"),
+        ("client", "warning"),
+    ],
+)  # fmt: skip
+async def test_no_user_with_the_documented_permissions_is_at_fault(
+    user: str, may: str, rabbitmq: RabbitMQNode, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _declare(amqp_url)
+    configure, write, read = documented(user, worker="job-hare")
+    url = await asyncio.to_thread(
+        rabbitmq.add_user, amqp_url, f"doctor-{user[:6]}", configure=configure, write=write, read=read
+    )
+    found = await broker.look(Settings(broker=url, host="hare"))
+    about = [finding for finding in found if finding.about == "broker"]
+    assert [finding.health for finding in about] == [may], about
+    assert ("went round" in about[0].says) == (may == "well")
+
+
+def documented(user: str, *, worker: str) -> list[str]:
+    """Return what a user may configure, write and read, by docs/operating.md."""
+    text = (Path(__file__).parents[2] / "docs/operating.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith(f"| {user} | `^"))
+    cells = re.split(r"(?<!\\)\|", row)[2:5]
+    return [cell.strip(" `").replace("\\|", "|").replace("J", worker) for cell in cells]
+
+
+def test_each_node_of_a_cluster_is_looked_at(doctor: Doctor, rabbitmq: RabbitMQNode, amqp_url: str) -> None:
+    several = amqp_url.replace("@", "@127.0.0.1:1,")
+    code, found = doctor(broker=several)
+    assert code == 0
+    assert "127.0.0.1:1: connection refused" in says(found, "broker", "warning")
+    assert f"at 127.0.0.1:{rabbitmq.port}" in says(found, "broker", "well")
+    code, found = doctor(broker="amqp://hare@127.0.0.1:1,127.0.0.1:2/")
+    assert (code, len(found["broker"])) == (1, 2)
+
+
 def test_parked_messages_and_lonely_queues_are_shown(doctor: Doctor, amqp_url: str) -> None:
     asyncio.run(_declare(amqp_url, park=True))
     code, found = doctor(broker=amqp_url)
@@ -109,14 +152,25 @@ def test_a_database_that_a_newer_version_has_migrated_is_refused_by_name(doctor:
         asyncio.run(_migrate(postgresql_url))
 
 
+async def test_a_slow_host_is_not_taken_for_a_slow_clock(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = migrations.of_this_version()
+
+    def slowly() -> tuple[str, frozenset[str]]:
+        time.sleep(1.0)  # as a busy host does
+        return known
+
+    monkeypatch.setattr(migrations, "of_this_version", slowly)
+    assert abs((await examined.examine(postgresql_url)).clock_s) < 0.5
+
+
 async def _declare(url: str, *, park: bool = False) -> None:
-    broker = RabbitMQ.connect(url, name="test")
+    link = RabbitMQ.connect(url, name="test")
     try:
-        await broker.declare([PARKED_QUEUE])
+        await link.declare([PARKED_QUEUE])
         if park:
-            await broker.publish(Message("warrener.parked", "", "x/1", b"{}", "m1"))
+            await link.publish(Message("warrener.parked", "", "x/1", b"{}", "m1"))
     finally:
-        await broker.close()
+        await link.close()
 
 
 async def _migrate(url: str) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import hmac
 import json
-from contextlib import suppress
+import socket
+from contextlib import ExitStack, suppress
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mailserver import PASSWORD, USER, Authority, mail_server
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener_services.cli.doctor import mail as doctor
+from warrener_services.gossip import mailing
 from warrener_services.gossip.mailing import MailServers, read_server
 from warrener_services.gossip.posting import SIGNATURE, Webhooks
 from warrener_services.gossip.routes import webhook_name
@@ -147,7 +149,8 @@ async def test_a_server_that_goes_silent_after_the_mail_may_have_taken_it(
         ("http://mail.example.org", "is no mail server"),
         ("smtp://ada:hunter2@mail.example.org", "no passwords in here"),
         ("plain://mail.example.org", "without TLS on this host only"),
-        ("smtp://mail.example.org:x", "Port"),
+        ("smtp://mail.example.org:x", "is no mail server"),
+        ("smtp://ada:hunter2/x@mail.example.org", "is no mail server"),
     ],
 )
 def test_what_is_no_mail_server_is_said(url: str, says: str) -> None:
@@ -215,3 +218,25 @@ async def test_the_doctor_says_what_each_server_would_do_and_sends_nothing(autho
         ((health, says),) = await said(urls[0])
         assert (health, "refused the login" in says) == ("fault", True)
         assert not good.mails
+
+
+async def test_the_doctor_names_each_of_several_silent_servers_within_its_limit(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailing, "_LOOK_S", 1.0)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        urls = [f"plain://127.0.0.1:{one.getsockname()[1]}" for one in silent]
+        async with asyncio.timeout(2.5):
+            found = await doctor.look(Settings(mail_servers=urls, mail_ca=authority.file, mail_to=[ADA]))
+    assert [finding.says.partition(" ")[0] for finding in found] == [f"{url[8:]}:" for url in urls]
+    assert all("did not answer in time" in finding.says for finding in found)
+
+
+async def test_the_doctor_says_where_alerts_go_without_a_mail_server(tmp_path: Path) -> None:
+    (hook,) = await doctor.look(Settings(webhook="https://chat.example.org/sesame"))
+    assert (hook.health, "chat.example.org" in hook.says, "sesame" in hook.says) == ("well", True, False)
+    file = tmp_path / "routes.yaml"
+    file.write_text(f"routes: [{{to: {ADA}}}]")
+    (nowhere,) = await doctor.look(Settings(alert_routes=file))
+    assert (nowhere.health, "WARRENER_MAIL_SERVERS is not set" in nowhere.says) == ("fault", True)

@@ -30,6 +30,7 @@ from warrener.gossips.proved import read_proved
 from warrener.gossips.serf import SerfGossip
 from warrener.settings import Settings
 from warrener.signing import make_keys, read_signer, read_verifier
+from warrener_services.cli.doctor import naming as doctor
 
 BROKER, STORE = "amqp://root:carrot@broker:5672/warrener", "postgresql://root:carrot@db/warrener"
 FOUND = Found(broker="amqp://broker:5672/warrener", store="postgresql://db/warrener", gateway="http://gw:80")
@@ -123,6 +124,29 @@ async def test_a_program_finds_its_deployment_by_one_address_and_passes_over_lia
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+@pytest.mark.serf
+async def test_the_doctor_looks_at_what_gossip_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = f"127.0.0.1:{free_port()}"
+    known = settings_in(tmp_path / "gossip", agent=here, broker=BROKER, store=STORE, gateway="http://gw:80")
+    asking = settings_in(tmp_path / "job", agent=f"127.0.0.1:{free_port()}", join=here, broker_login="job:carrot")
+    async with agent_of(known) as first, agent_of(asking):
+        monkeypatch.setattr(doctor, "_PATIENCE_S", 0.5)
+        given, (untold,) = await doctor.found(asking)
+        assert (given, untold.health) == (asking, "warning")
+        assert "nobody said so within 0.5 s" in untold.says
+        monkeypatch.undo()
+        async with asyncio.TaskGroup() as group:
+            gossip = open_gossip(first.gossip)
+            assert isinstance(gossip, SerfGossip)
+            answer = signed(deployment_of(known), read_signer(tmp_path / "keys"))
+            answering = group.create_task(answer_for_ever(gossip, lambda: answer))
+            given, (told,) = await doctor.found(asking)
+            answering.cancel()
+        await gossip.close()
+    assert given.broker == "amqp://job:carrot@broker:5672/warrener"
+    assert (told.health, told.says) == ("well", "gossip told where to find: broker, gateway")
 
 
 @pytest.mark.serf

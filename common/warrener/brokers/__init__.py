@@ -22,6 +22,6 @@ def open_broker(url: str, *, name: str) -> Broker:
 
         return RabbitMQ.connect(url, name=name)
     raise InvalidSettings(
-        f"WARRENER_BROKER: a URL with scheme {scheme[:20]!r} is no broker's; "
-        "give amqp://user:password@host:port/vhost, amqps://… or memory://"
+        "WARRENER_BROKER: no broker has a URL like this; give amqp://user:password@host:port/vhost, amqps://… or"
+        " memory://"
     )

@@ -15,14 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError, ResourceClosedError
 from sqlalchemy.exc import DataError as BadValueError
-from sqlalchemy.exc import (
-    DBAPIError,
-    DisconnectionError,
-    IntegrityError,
-    NoSuchModuleError,
-    ResourceClosedError,
-)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
@@ -154,9 +148,9 @@ def _behind(connection: Connection, before: Applied | None) -> Connection:
 class PostgreSQL:
     """PostgreSQL through asyncpg."""
 
-    def __init__(self, url: str, *, connections: int = 4) -> None:
-        self.where = f"the database {make_url(url).render_as_string(hide_password=True)}"
-        parsed = make_url(url).set(drivername="postgresql+asyncpg")
+    def __init__(self, url: URL, *, connections: int = 4) -> None:
+        self.where = f"the database {url.set(query={}).render_as_string(hide_password=True)}"
+        parsed = url.set(drivername="postgresql+asyncpg")
         self._engine = _postgresql_engine(parsed, connections, {})
         self._applying = _postgresql_engine(parsed, 2, _KEYED, isolation_level="AUTOCOMMIT")
         self._reading = asyncio.Lock()
@@ -269,16 +263,28 @@ class Inline:
 
 def open_store(url: str) -> SqlStore:
     """Make the store of a URL (`postgresql://…`, `sqlite:///path`); connects at the first use."""
+    parsed = read_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return SqlStore(SQLite(Path(parsed.database or "")))
+    return SqlStore(PostgreSQL(parsed))
+
+
+def read_url(text: str) -> URL:
+    """Read WARRENER_STORE; raises InvalidSettings, which shows no password."""
     try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except (ValueError, NoSuchModuleError, Exception) as error:
-        raise InvalidSettings(f"WARRENER_STORE: {url!r} is not the URL of a database: {error}") from error
-    if backend in ("postgresql", "postgres"):
-        return SqlStore(PostgreSQL(url))
-    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
-        return SqlStore(SQLite(Path(parsed.database)))
-    raise InvalidSettings(f"WARRENER_STORE: {url!r}; use postgresql://user@host/database or sqlite:///path/to/file")
+        url = make_url(text)
+        if url.get_backend_name() in ("postgresql", "postgres") or _is_file(url):
+            return url
+    except (ValueError, ArgumentError):
+        pass  # its text may quote the password: the cause is not kept
+    raise InvalidSettings(
+        "WARRENER_STORE is no URL of a database; give postgresql://user:password@host:port/database or"
+        " sqlite:///path/to/file"
+    )
+
+
+def _is_file(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
 
 
 def sqlite_engine(path: str) -> Engine:

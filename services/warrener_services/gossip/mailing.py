@@ -28,6 +28,7 @@ from .routes import address
 
 _STEP_TIMEOUT_S = 15.0
 _IN_ALL_S = 45.0
+_LOOK_S = 20.0  # somebody waits for it
 _PORTS = {"smtp": 587, "smtps": 465, "plain": 25}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SAID = 200
@@ -60,13 +61,10 @@ def read_server(text: str) -> Server:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise InvalidSettings(f"WARRENER_MAIL_SERVERS: {text!r}: {error}") from error
+    except ValueError:
+        raise _no_server() from None  # its text may quote a password
     if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise InvalidSettings(
-            f"WARRENER_MAIL_SERVERS: {redacted(text)!r} is no mail server; write smtp://user@host:587 (STARTTLS),"
-            " smtps://user@host:465, or plain://127.0.0.1:25"
-        )
+        raise _no_server()
     if parts.password is not None:
         raise InvalidSettings(
             "WARRENER_MAIL_SERVERS: no passwords in here: put it into a file of mode 0600, and that file's name into"
@@ -74,11 +72,18 @@ def read_server(text: str) -> Server:
         )
     if parts.scheme == "plain" and parts.hostname not in _LOOPBACK:
         raise InvalidSettings(
-            f"WARRENER_MAIL_SERVERS: {text!r}: mails travel without TLS on this host only (plain://127.0.0.1:25);"
-            " use smtp:// or smtps://"
+            f"WARRENER_MAIL_SERVERS: {parts.hostname}: mails travel without TLS on this host only"
+            " (plain://127.0.0.1:25); use smtp:// or smtps://"
         )
     way: Literal["smtp", "smtps", "plain"] = parts.scheme  # type: ignore[assignment]
     return Server(way, parts.hostname, port or _PORTS[way], unquote(parts.username or ""))
+
+
+def _no_server() -> InvalidSettings:
+    return InvalidSettings(
+        "WARRENER_MAIL_SERVERS: one of them is no mail server; write smtp://user@host:587 (STARTTLS),"
+        " smtps://user@host:465, or plain://127.0.0.1:25"
+    )
 
 
 def read_private(path: Path, variable: str) -> str:
@@ -145,16 +150,20 @@ class MailServers:
 
     async def look(self) -> list[HandedOver]:
         """Go with each server as far as one can without a mail."""
-        return [await self._try(server, None, "") for server in self._servers]
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(self._try(server, None, "", within_s=_LOOK_S)) for server in self._servers]
+        return [look.result() for look in looks]
 
-    async def _try(self, server: Server, raw: bytes | None, recipient: str) -> HandedOver:
+    async def _try(
+        self, server: Server, raw: bytes | None, recipient: str, *, within_s: float = _IN_ALL_S
+    ) -> HandedOver:
         progress = _Progress()
         client = aiosmtplib.SMTP(
             hostname=server.host, port=server.port, timeout=_STEP_TIMEOUT_S, use_tls=server.way == "smtps",
             start_tls=False, tls_context=self._tls if server.way == "smtps" else None,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(_IN_ALL_S):
+            async with asyncio.timeout(within_s):
                 await self._greet(client, server, progress)
                 if raw is None:
                     await client.quit()

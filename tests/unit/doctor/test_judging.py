@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from warrener.brokers.examined import BrokerSeen, QueueSeen
+from warrener.errors import BrokerUnavailable
 from warrener.gossip import Member, Status
 from warrener.stores.examined import StoreSeen
 from warrener.views import Health as GatewayHealth
 from warrener_services.cli.doctor import broker, gateway, gossip, host, store
 from warrener_services.cli.doctor.findings import Finding, Health
 
-BROKER = BrokerSeen("rabbit:5672", "RabbitMQ", "3.10.8", 5, 0.002, (), {}, "")
-STORE = StoreSeen("db", "PostgreSQL", "15.18", "0005", "0005", True, {"fsync": "on", "synchronous_commit": "on"}, 0.0)
+BROKER = BrokerSeen("rabbit:5672", "RabbitMQ", "3.10.8", 5, 0.002, "", (), {}, "")
+STORE = StoreSeen("PostgreSQL", "15.18", "0005", "0005", True, {"fsync": "on", "synchronous_commit": "on"}, 0.0)
 FOLDER = host.FolderSeen(Path("/var/lib/warrener"), "state", 50 * 1024**3, 1_000_000, "ext4", 0.002, "")
 ALIVE = [Member("a", Status.ALIVE), Member("b", Status.ALIVE)]
 AGENT = {"agent": {"name": "a"}, "serf": {"encrypted": "true", "health_score": "0"}}
@@ -38,6 +39,7 @@ def test_a_broker_of_a_known_version_is_well(version: str) -> None:
         (replace(BROKER, version="5.1.0"), Health.WARNING, "newer than what was tried"),
         (replace(BROKER, product="LavinMQ"), Health.WARNING, "is not RabbitMQ"),
         (replace(BROKER, round_s=None), Health.FAULT, "did not come round"),
+        (replace(BROKER, round_s=None, refused="access refused"), Health.WARNING, "may not send itself a message"),
         (replace(BROKER, round_s=2.0), Health.WARNING, "2.0 s there and back"),
         (replace(BROKER, missing=["warrener.events"]), Health.FAULT, "warrener.events are missing"),
         (replace(BROKER, alarm="blocked: memory alarm"), Health.FAULT, "memory alarm"),
@@ -51,6 +53,25 @@ def test_what_is_wrong_with_a_broker_is_said_with_what_to_do(seen: BrokerSeen, h
     found = worst(broker.judge(seen))
     assert (found.health, bool(found.do)) == (health, True)
     assert says in found.says
+
+
+def test_one_node_of_a_cluster_is_enough() -> None:
+    away = BrokerUnavailable("no connection to the broker at one:5672: no answer in time")
+    found = list(broker.judge_nodes([away, BROKER, away]))
+    assert [finding.health for finding in found[:3]] == [Health.WARNING, Health.WARNING, Health.WELL]
+    assert "one:5672" in found[0].says
+    assert [finding.health for finding in broker.judge_nodes([away, away])] == [Health.FAULT, Health.FAULT]
+
+
+def test_missing_exchanges_are_made_by_who_may() -> None:
+    found = worst(broker.judge(replace(BROKER, missing=["warrener.events"])))
+    assert "may configure ^warrener" in found.do
+    assert "scheduler" not in found.do  # by docs/operating.md its user may not
+
+
+@pytest.mark.parametrize("version", ["14", "15.18 (Debian 15.18-1)", "17beta1", "18devel"])
+def test_a_database_of_a_known_version_is_well(version: str) -> None:
+    assert worst(store.judge(replace(STORE, version=version))).health is Health.WELL
 
 
 @pytest.mark.parametrize(

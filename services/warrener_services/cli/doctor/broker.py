@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from warrener.brokers.examined import BrokerSeen, examine
-from warrener.errors import BrokerUnavailable
+from warrener.errors import BrokerUnavailable, InvalidSettings
 from warrener.messages import Kind
 from warrener.settings import Settings
 from warrener.topology import EXCHANGES, PARKED_QUEUE, SUBMISSIONS, orders
+from warrener.worker.program import worker_name
 
 from .findings import Finding, fault, unused, warning, well
 
@@ -23,12 +24,33 @@ _QUEUES = (SUBMISSIONS.name, PARKED_QUEUE.name, *(orders(kind.value).name for ki
 async def look(settings: Settings) -> list[Finding]:
     """Look at the broker of the settings."""
     if settings.broker.startswith("memory:"):
-        return [unused(_ABOUT, "WARRENER_BROKER is not set: `warrener up` has its broker in its own process")]
+        where = (
+            "gossip has not told where it is" if settings.join else "`warrener up` has its broker in its own process"
+        )
+        return [unused(_ABOUT, f"WARRENER_BROKER is not set: {where}")]
     try:
-        seen = await examine(settings.broker, _QUEUES)
-    except BrokerUnavailable as error:
-        return [fault(_ABOUT, str(error), "start it, or set WARRENER_BROKER to amqp://user:password@host:port/vhost")]
-    return list(judge(seen))
+        nodes = await examine(settings.broker, _QUEUES, _owners(settings))
+    except InvalidSettings as error:
+        return [fault(_ABOUT, str(error), "correct it: no program starts before")]
+    return list(judge_nodes(nodes))
+
+
+def _owners(settings: Settings) -> list[str]:
+    """Return who may own a queue here: workers by their names, elastic by its own; other programs may take any."""
+    workers = [worker_name(settings, kind) for kind in Kind if kind is not Kind.CALL]
+    return [*dict.fromkeys(workers), "elastic"]
+
+
+def judge_nodes(nodes: Sequence[BrokerSeen | BrokerUnavailable]) -> Iterator[Finding]:
+    """Say what there is to say of a broker of one node or several, of which one is enough for programs."""
+    seen = next((node for node in nodes if isinstance(node, BrokerSeen)), None)
+    for node in nodes:
+        if isinstance(node, BrokerUnavailable) and seen:
+            yield warning(_ABOUT, str(node), "start it; programs use the other nodes meanwhile")
+        elif isinstance(node, BrokerUnavailable):
+            yield fault(_ABOUT, str(node), "start it, or set WARRENER_BROKER to amqp://user:password@host:port/vhost")
+    if seen:
+        yield from judge(seen)
 
 
 def judge(seen: BrokerSeen) -> Iterator[Finding]:
@@ -44,7 +66,13 @@ def judge(seen: BrokerSeen) -> Iterator[Finding]:
         yield fault(
             _ABOUT,
             f"{named}: the exchanges {', '.join(seen.missing)} are missing",
-            "start a scheduler: its user may make them, others may not (docs/security.md)",
+            "let a user who may configure ^warrener\\. start one program once (docs/operating.md)",
+        )
+    elif seen.refused:
+        yield warning(
+            _ABOUT,
+            f"{named}; this user may not send itself a message, so none was tried: {seen.refused}",
+            "well for a client's user; a program's needs the permissions of docs/operating.md",
         )
     elif seen.round_s is None:
         yield fault(_ABOUT, f"{named}: a message did not come round", "look into the broker's log; is it blocked?")

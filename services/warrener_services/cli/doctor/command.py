@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON each.")] = False) -> None:
     """Look at everything that a program needs, and say what is wrong and what to do."""
+    from warrener.runtime.logs import configure_logs
+
     from .examination import examine
 
+    configure_logs("error")  # what parts of programs log else is said by the findings
     raise typer.Exit(1 if examine(as_json=as_json) else 0)

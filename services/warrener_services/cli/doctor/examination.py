@@ -1,21 +1,32 @@
-"""Looking at everything at once, and showing what was found in order."""
+"""Looking at everything at once, and showing what was found in order.
+
+Each look has a daemon thread and an event loop of its own: a dead file system never lets go of whoever touches it, and
+must keep neither the other looks nor the end of the doctor waiting.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
+from threading import Thread
+from typing import Any, TypeVar
 
 from rich.text import Text
 
+from warrener.alerts import one_line, redacted
+from warrener.errors import WarrenerError
 from warrener.settings import Settings
 from warrener_services.cli.screen import clean, console, say
 
-from . import broker, gateway, gossip, host, mail, store
-from .findings import Finding, Health, fault
+from . import broker, gateway, gossip, host, mail, naming, store
+from .findings import Finding, Health, Look, fault
 
 _LIMIT_S = 30.0
+_SAID = 300
+_HANGS = "it is there, and hangs: look at its log and its load, or at where its file system is mounted from"
 _SIGNS = {
     Health.WELL: ("✓", "green"),
     Health.WARNING: ("!", "yellow"),
@@ -23,10 +34,10 @@ _SIGNS = {
     Health.UNUSED: ("–", "dim"),
 }
 
-Look = Callable[[Settings], Awaitable[list[Finding]]]
+T = TypeVar("T")
 
 _LOOKS: Sequence[tuple[str, Look]] = (
-    ("host", host.look),  # what others rest on comes first
+    *host.LOOKS,  # what others rest on comes first
     ("broker", broker.look),
     ("store", store.look),
     ("gossip", gossip.look),
@@ -53,19 +64,58 @@ async def _examine(settings: Settings, show: Callable[[Finding], None]) -> list[
 
 async def _found(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything at once; yield in order, each as soon as it is there."""
+    settings, named = await _named(settings)
+    for finding in named:
+        yield finding
     async with asyncio.TaskGroup() as group:
-        looking = [group.create_task(_within_limit(name, look, settings)) for name, look in _LOOKS]
+        looking = [group.create_task(_looked(name, look, settings)) for name, look in _LOOKS]
         for one in looking:
             for finding in await one:
                 yield finding
 
 
-async def _within_limit(name: str, look: Look, settings: Settings) -> list[Finding]:
+async def _named(settings: Settings) -> tuple[Settings, list[Finding]]:
+    """Find what is to be looked at, where gossip tells."""
     try:
-        async with asyncio.timeout(_LIMIT_S):
-            return await look(settings)
-    except TimeoutError:
-        return [fault(name, f"no answer within {_LIMIT_S:g} s", "it is there, and hangs: look at its log and its load")]
+        return await _within_limit(naming.found, settings)
+    except Exception as error:  # noqa: BLE001 - what is set is looked at all the same
+        return settings, [_stumbled("deployment", error)]
+
+
+async def _looked(name: str, look: Look, settings: Settings) -> list[Finding]:
+    try:
+        return await _within_limit(look, settings)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one thing, the others are looked at
+        return [_stumbled(name, error)]
+
+
+async def _within_limit(look: Callable[[Settings], Coroutine[Any, Any, T]], settings: Settings) -> T:
+    async with asyncio.timeout(_LIMIT_S):
+        return await asyncio.wrap_future(_in_thread(look, settings))
+
+
+def _in_thread(look: Callable[[Settings], Coroutine[Any, Any, T]], settings: Settings) -> Future[T]:
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(asyncio.run(look(settings)))
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it has it
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return done
+
+
+def _stumbled(name: str, error: Exception) -> Finding:
+    match error:
+        case TimeoutError():
+            return fault(name, f"no answer within {_LIMIT_S:g} s", _HANGS)
+        case WarrenerError() | OSError():
+            return fault(name, str(error), "mend this, then run the doctor again")
+    told = one_line(redacted(f"{type(error).__name__}: {error}"), _SAID)
+    return fault(name, f"the doctor stumbled: {told}", "please report it; what else it says holds all the same")
 
 
 def _print_json(finding: Finding) -> None:

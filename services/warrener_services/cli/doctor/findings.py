@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from warrener.settings import Settings
 
 
 class Health(StrEnum):
@@ -23,6 +27,10 @@ class Finding:
     health: Health
     says: str
     do: str = ""
+
+
+Look = Callable[[Settings], Coroutine[Any, Any, list[Finding]]]
+"""Looks at one thing."""
 
 
 def well(about: str, says: str) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from warrener.alerts import redacted
 from warrener.async_client import AsyncClient
 from warrener.errors import WarrenerError
 from warrener.settings import Settings
@@ -22,10 +23,10 @@ async def look(settings: Settings) -> list[Finding]:
             health = await client.health()
             workers = len(await client.workers()) if health.store else 0
     except WarrenerError as error:
-        if not settings.gateway:
-            return [unused(_ABOUT, f"{error}")]
-        return [fault(_ABOUT, str(error), "start it, or correct WARRENER_GATEWAY and WARRENER_TOKEN")]
-    return list(judge(health, workers, where=settings.gateway_url, own=version("warrener")))
+        if settings.gateway or settings.listen:
+            return [fault(_ABOUT, str(error), "start it, or correct WARRENER_GATEWAY (or _LISTEN) and WARRENER_TOKEN")]
+        return [unused(_ABOUT, str(error))]
+    return list(judge(health, workers, where=redacted(settings.gateway_url), own=version("warrener")))
 
 
 def judge(health: Health, workers: int, *, where: str, own: str) -> Iterator[Finding]:

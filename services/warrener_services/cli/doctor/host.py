@@ -7,15 +7,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener.signing import read_keys, read_submit_key, read_verifier
 
-from .findings import Finding, fault, unused, warning, well
+from .findings import Finding, Look, fault, unused, warning, well
 
 _FULL_BYTES = 100 * 1024**2
 _SHORT_BYTES = 1024**3
@@ -40,21 +41,38 @@ class FolderSeen:
     """Why nothing can be written; empty if it can."""
 
 
-async def look(settings: Settings) -> list[Finding]:
-    """Look at this host."""
-    folders = [finding for seen in _folders(settings) for finding in judge_folder(seen)]
-    return [*_keys(settings.keys_folder), *_secrets(settings.secrets_folder), *folders, *_programs(settings)]
+async def look_at_keys(settings: Settings) -> list[Finding]:
+    """Look at the deployment's keys, as far as they are here."""
+    return list(_keys(settings.keys_folder))
+
+
+async def look_at_secrets(settings: Settings) -> list[Finding]:
+    """Look at who else can read the secrets of jobs."""
+    return list(_secrets(settings.secrets_folder))
+
+
+async def look_at_folder(what: str, settings: Settings) -> list[Finding]:
+    """Look at a folder; nothing is said of one that is looked at under another name."""
+    paths = _named(settings)
+    first = next(name for name, path in paths.items() if path == paths[what])
+    return list(judge_folder(_seen(what, paths[what]))) if first == what else []
+
+
+async def look_at_programs(settings: Settings) -> list[Finding]:
+    """Look for the programs that others need."""
+    return list(_programs(settings))
+
+
+LOOKS: Sequence[tuple[str, Look]] = (
+    ("keys", look_at_keys),
+    ("secrets", look_at_secrets),
+    *((f"{what} folder", partial(look_at_folder, what)) for what in ("state", "site", "archive")),
+    ("programs", look_at_programs),
+)
+"""What there is to look at, by name, so that it is known which one hangs."""
 
 
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _folders(settings: Settings) -> Iterator[FolderSeen]:
-    seen: set[Path] = set()
-    for what, path in _named(settings).items():
-        if path not in seen:
-            seen.add(path)
-            yield _seen(what, path)
 
 
 def _named(settings: Settings) -> Mapping[str, Path]:

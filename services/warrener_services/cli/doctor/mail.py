@@ -12,6 +12,7 @@ from .findings import Finding, fault, unused, warning, well
 
 if TYPE_CHECKING:
     from warrener_services.gossip.mailing import HandedOver
+    from warrener_services.gossip.routes import Routes
 
 _ABOUT = "mail"
 
@@ -24,14 +25,14 @@ async def look(settings: Settings) -> list[Finding]:
     if not (settings.mail_servers or settings.mail_to or settings.alert_routes or settings.webhook):
         return [unused(_ABOUT, "WARRENER_MAIL_TO is not set; only `gossip` needs it, to tell admins of alerts")]
     try:
-        read_routes(settings)
+        routes = read_routes(settings)
         seen = await MailServers(settings).look()
     except InvalidSettings as error:
         return [fault(_ABOUT, str(error), "correct it; `gossip` does not start before")]
-    return list(judge(seen, settings))
+    return [*judge(seen), *_judge_routes(routes, served=bool(settings.mail_servers))]
 
 
-def judge(seen: Sequence[HandedOver], settings: Settings) -> Iterator[Finding]:
+def judge(seen: Sequence[HandedOver]) -> Iterator[Finding]:
     """Say how it went with each server; one that takes mails is enough."""
     works = any(one.verdict == "sent" for one in seen)
     for one in seen:
@@ -41,9 +42,17 @@ def judge(seen: Sequence[HandedOver], settings: Settings) -> Iterator[Finding]:
             yield warning(_ABOUT, one.outcome, "another server takes its place meanwhile")
         else:
             yield fault(_ABOUT, one.outcome, "correct it; alerts wait in the database until then")
-    if settings.mail_servers and not (settings.mail_to or settings.alert_routes):
+
+
+def _judge_routes(routes: Routes, *, served: bool) -> Iterator[Finding]:
+    mails = [one for one in routes.destinations if one.startswith("mail:")]
+    if served and not mails:
         yield warning(
-            _ABOUT, "nobody is to be told: WARRENER_MAIL_TO is not set", "set it, then `warrener alerts test`"
+            _ABOUT, "no mail is to go to anybody: WARRENER_MAIL_TO is not set", "set it, then `warrener alerts test`"
         )
-    if settings.mail_to and not settings.mail_servers:
-        yield fault(_ABOUT, "WARRENER_MAIL_TO is set, and WARRENER_MAIL_SERVERS is not", "set it to smtp://host:587")
+    if mails and not served:
+        yield fault(
+            _ABOUT, "mails are to go to somebody, and WARRENER_MAIL_SERVERS is not set", "set it to smtp://host:587"
+        )
+    for name in routes.webhooks:
+        yield well(_ABOUT, f"alerts go to the webhook {name}, which was not tried: `warrener alerts test` does")

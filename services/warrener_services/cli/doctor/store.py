@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from warrener.errors import InvalidSettings, StoreRefused, StoreUnavailable
@@ -19,7 +20,7 @@ _LOSES = {"fsync": ("off",), "synchronous_commit": ("off",), "full_page_writes":
 
 async def look(settings: Settings) -> list[Finding]:
     """Look at the store of the settings."""
-    if not settings.store and not settings.broker.startswith("memory:"):
+    if not settings.store and (settings.join or not settings.broker.startswith("memory:")):
         return [unused(_ABOUT, "WARRENER_STORE is not set; schedulers and gateways need it, workers do not")]
     try:
         return list(judge(await examine(settings.store_url)))
@@ -58,7 +59,7 @@ def judge(seen: StoreSeen) -> Iterator[Finding]:
 
 
 def _judge_postgresql(seen: StoreSeen) -> Iterator[Finding]:
-    major = int(seen.version.split(".")[0].split()[0])
+    major = int(re.sub(r"\D.*", "", seen.version) or 0)  # of 15.18 (Debian), and of 17beta1
     if major < _OLDEST_POSTGRESQL:
         yield warning(_ABOUT, f"PostgreSQL {major} is older than what was tried", "upgrade it to 14 or newer")
     for name, wrong in _LOSES.items():
