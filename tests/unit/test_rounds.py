@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from warrener.broker import Delivery
+from warrener.errors import StoreUnavailable
+from warrener_services.scheduler import rounds
 from warrener_services.scheduler.engine import Effects
 from warrener_services.scheduler.rounds import Rounds
 
@@ -56,10 +60,15 @@ class _Store:
         return Effects()
 
 
-async def test_no_round_is_built_on_one_that_has_just_failed() -> None:
-    inlet, until, news = _Inlet(FIRST, SECOND), asyncio.Event(), asyncio.Event()
-    store = _Store(inlet)
+class _Hung(_Inlet):
+    """Never comes to the end of its settling."""
 
+    async def settle(self, deliveries: list[Delivery]) -> None:
+        if deliveries:
+            await asyncio.Event().wait()
+
+
+def rounds_over(store: Any, inlet: _Inlet, news: asyncio.Event) -> Any:
     def tick(_tx: object, deliveries: list[Delivery], *_: object, **__: object) -> Any:
         return SimpleNamespace(seen=list(deliveries)), None
 
@@ -68,20 +77,17 @@ async def test_no_round_is_built_on_one_that_has_just_failed() -> None:
 
     async def room(_until: object) -> None: ...
 
-    engine = SimpleNamespace(book=SimpleNamespace(look_at=None), tick=tick, blame=lambda: None)
-    emitter = SimpleNamespace(take_confirmed=list, give_back=lambda _: None, emit=lambda *_: None, room=room)
-    clock = SimpleNamespace(now=lambda: datetime.now(UTC))
-    rounds: Any = Rounds(
-        engine=engine,
-        store=store,
-        clock=clock,
-        emitter=emitter,
-        reported=inlet,
-        submitted=_Inlet(),
-        news=news,
-        load=load,
-    )  # type: ignore[arg-type]
-    running = asyncio.create_task(rounds.run(until))
+    engine: Any = SimpleNamespace(book=SimpleNamespace(look_at=None), tick=tick, blame=lambda: None)
+    emitter: Any = SimpleNamespace(take_confirmed=list, give_back=lambda _: None, emit=lambda *_: None, room=room)
+    clock: Any = SimpleNamespace(now=lambda: datetime.now(UTC))
+    reported, submitted = cast("Any", inlet), cast("Any", _Inlet())
+    return Rounds(engine, store, clock, emitter, reported=reported, submitted=submitted, news=news, load=load)
+
+
+async def test_no_round_is_built_on_one_that_has_just_failed() -> None:
+    inlet, until, news = _Inlet(FIRST, SECOND), asyncio.Event(), asyncio.Event()
+    store = _Store(inlet)
+    running = asyncio.create_task(rounds_over(store, inlet, news).run(until))
     news.set()
     async with asyncio.timeout(5):
         while len(inlet.settled) < 2:
@@ -91,3 +97,12 @@ async def test_no_round_is_built_on_one_that_has_just_failed() -> None:
     await running
     assert not store.built_on_sand
     assert store.applied == [[FIRST], [FIRST], [SECOND]]
+
+
+async def test_a_round_that_hangs_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_PATIENCE_S", 0.2)
+    inlet, news = _Hung(SECOND), asyncio.Event()
+    news.set()
+    with pytest.raises(StoreUnavailable, match="given up"):
+        async with asyncio.timeout(5):
+            await rounds_over(_Store(inlet), inlet, news).run(asyncio.Event())

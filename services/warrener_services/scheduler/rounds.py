@@ -32,16 +32,19 @@ log = structlog.get_logger(__name__)
 
 _OVERLAP = 2
 _STRIKES = 3
+_PATIENCE_S = 90.0
+"""How long a round may take: longer than the database and the broker let anybody wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """What a round took, and its task. `thought`: its tick is done, and the next one may begin."""
+    """What a round took, when it began, and its task. `thought`: its tick is done, and the next one may begin."""
 
     arrived: list[Delivery]
     submissions: list[Delivery]
     thought: asyncio.Event
     task: asyncio.Task[None]
+    begun_s: float
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -78,9 +81,10 @@ class Rounds:
             while self._under_way or not until.is_set():
                 with suppress(TimeoutError):
                     # The end of a round is news as well.
-                    async with asyncio.timeout(None if self._under_way else self._until_look_s()):
+                    async with asyncio.timeout(_PATIENCE_S if self._under_way else self._until_look_s()):
                         await self._news.wait()
                 self._news.clear()
+                self._give_up_what_hangs()
                 while self._under_way and self._under_way[0].task.done():
                     await self._finish(self._under_way.popleft())
                 if len(self._under_way) < _OVERLAP:
@@ -91,6 +95,12 @@ class Rounds:
             for one in self._under_way:
                 one.task.cancel()
             await asyncio.gather(*(one.task for one in self._under_way), return_exceptions=True)
+
+    def _give_up_what_hangs(self) -> None:
+        """Raise StoreUnavailable when a round does not end, whatever keeps it: a new session begins from the store."""
+        for one in self._under_way:
+            if not one.task.done() and asyncio.get_running_loop().time() - one.begun_s > _PATIENCE_S:
+                raise StoreUnavailable(f"a round has not come to its end in {_PATIENCE_S:.0f} s; it is given up")
 
     def _until_look_s(self) -> float:
         look_at = self._engine.book.look_at
@@ -109,7 +119,7 @@ class Rounds:
         thought = asyncio.Event()
         task = asyncio.create_task(self._go(arrived, submissions, thought))
         task.add_done_callback(lambda _: self._ended(thought))
-        self._under_way.append(_Round(arrived, submissions, thought, task))
+        self._under_way.append(_Round(arrived, submissions, thought, task, now_s))
         await thought.wait()
 
     def _ended(self, thought: asyncio.Event) -> None:
