@@ -55,7 +55,7 @@ def note_death(tick: Tick, row: TaskRow) -> bool:
     assert row.boot is not None
     death = Death(row.run, row.n, row.attempt, row.shard, row.worker, row.boot, tick.now)
     company = _company(tick, row)
-    worker_died(tick, row.worker, row.boot, company | {row.ref})
+    worker_died(tick, row.worker, row.boot, company)
     deaths = tick.book.deaths.setdefault(row.ref, [])
     deaths.append(death)
     tick.deaths.append(death)
@@ -116,11 +116,14 @@ def heard_again(tick: Tick, boot: BootId) -> None:
 
 
 def _company(tick: Tick, row: TaskRow) -> set[TaskRef]:
-    """Return what else the same life held, as far as we own it."""
-    book = tick.book
-    held = {other.ref for other in book.in_flight.values() if other.boot == row.boot}
-    died = {ref for ref, deaths in book.deaths.items() if any(one.boot == row.boot for one in deaths)}
-    return (held | died) - {row.ref}
+    """Return what the same life held, as far as we own it."""
+    assert row.boot is not None
+    company = tick.companies.get(row.boot)
+    if company is None:  # once in a tick: a life may have held thousands
+        held = {other.ref for other in tick.book.in_flight.values() if other.boot == row.boot}
+        died = {ref for ref, some in tick.book.deaths.items() if any(one.boot == row.boot for one in some)}
+        company = tick.companies[row.boot] = held | died
+    return company
 
 
 def _beside(tick: Tick, row: TaskRow) -> set[TaskRef]:
@@ -138,5 +141,5 @@ def _beside(tick: Tick, row: TaskRow) -> set[TaskRef]:
 
 
 def _others_may_be_to_blame(tick: Tick, row: TaskRow, company: set[TaskRef]) -> bool:
-    before = (tick.book.deaths.get(ref, ()) for ref in company)
+    before = (tick.book.deaths.get(ref, ()) for ref in company if ref != row.ref)
     return any(sum(one.boot != row.boot for one in deaths) >= SUSPECT for deaths in before) or bool(_beside(tick, row))

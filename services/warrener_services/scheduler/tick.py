@@ -77,6 +77,7 @@ class Tick:
         self.parked: list[ParkedMessage] = []
         self.alerts: list[tuple[Alert, datetime]] = []
         self.deaths: list[Death] = []
+        self.companies: dict[BootId, set[TaskRef]] = {}  # what lives held that are over
         self.returned: list[BootId] = []
         self.pardoned: list[RunId] = []
         self._penalties: dict[str, Penalty | None] = {}
