@@ -11,6 +11,7 @@ left out for want of room is `-`. Hints, all of it: whoever is in the pool can w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from warrener.messages import Kind
 
@@ -59,11 +60,13 @@ def read(text: str) -> WorkerTag | None:
     first, site, boot, slots, load, digest = parts
     kind, state = _KINDS.get(first[0]), _STATES.get(first[1])
     free, _, count = slots.partition("/")
-    if kind is None or state is None or not free.isdigit() or not count.isdigit():
+    if kind is None or state is None or not free.isdecimal() or not count.isdecimal():
         return None
     try:
         told_load = None if load == UNKNOWN else float(load)
     except ValueError:
+        return None
+    if told_load is not None and not isfinite(told_load):
         return None
     return WorkerTag(
         kind, state, boot, int(free), int(count),

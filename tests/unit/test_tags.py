@@ -7,6 +7,8 @@ from random import Random
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from warrener import tags
 from warrener.gossips.static import MAX_TAGS_BYTES
@@ -36,10 +38,27 @@ def test_every_kind_and_state_has_a_letter_of_its_own(kind: Kind, state: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "ju a b c d e", "xu local b 1/2 0.5 d", "ju local b 1/2 heavy d", "ju local b -1/2 0.5 d", "up 3/4"],
+    [
+        "",
+        "x",
+        "ju a b c d e",
+        "xu local b 1/2 0.5 d",
+        "ju local b 1/2 heavy d",
+        "ju local b -1/2 0.5 d",
+        "up 3/4",
+        "ju - b ²/4 - -",
+        "ju - b 1/④ - -",
+        "ju local b 1/2 nan d",
+        "ju local b 1/2 inf d",
+    ],
 )
 def test_what_others_wrote_is_passed_over(text: str) -> None:
     assert tags.read(text) is None
+
+
+@given(free=st.characters(categories=["N"]), slots=st.characters(categories=["N"]))
+def test_whatever_others_take_for_a_number_breaks_nothing(free: str, slots: str) -> None:
+    tags.read(f"ju - b {free}/{slots} - -")
 
 
 def test_seven_workers_beside_one_agent_fit_and_ten_short_ones() -> None:

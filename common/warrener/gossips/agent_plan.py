@@ -96,7 +96,7 @@ def _parts(variable: str, text: str) -> tuple[str, int]:
     if not colon or (":" in host and not host.startswith("[")):  # the latter: an IPv6 address without a port
         host, port = text, str(PORT)
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
         raise InvalidSettings(f"{variable}: {text!r} is no address; give host:port, or a host alone for port {PORT}")
     return host, int(port)
 
