@@ -63,11 +63,19 @@ def test_whatever_others_take_for_a_number_breaks_nothing(free: str, slots: str)
 
 def test_seven_workers_beside_one_agent_fit_and_ten_short_ones() -> None:
     def size(workers: int, *, short: bool) -> int:
-        written = {tags.key_of(f"job-meadow-{n}"): tags.write(TAG, short=short) for n in range(workers)}
+        agents = {tags.SITE: "local", "cfg": "12"}
+        written = agents | {tags.key_of(f"job-meadow-{n}"): tags.write(TAG, short=short) for n in range(workers)}
         return 1 + len(msgpack.packb(written, use_bin_type=False))
 
     assert size(7, short=False) <= MAX_TAGS_BYTES
     assert size(10, short=True) <= MAX_TAGS_BYTES
+
+
+def test_a_members_site_is_its_own_or_that_of_a_worker_beside_it() -> None:
+    worker = {"w:job-a": tags.write(TAG, short=True), "w:job-b": tags.write(TAG), "w:job-c": "nonsense"}
+    assert tags.site_of(worker | {"site": "lab"}) == "lab"
+    assert tags.site_of(worker) == "local"
+    assert tags.site_of({"cfg": "1", "w:job-a": worker["w:job-a"]}) == ""
 
 
 def test_equal_attributes_have_equal_digests_and_others_have_others() -> None:

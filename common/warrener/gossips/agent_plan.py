@@ -10,13 +10,14 @@ import base64
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener.signing import read_gossip_key
+from warrener.tags import SITE
 
 PORT = 7946
 """Serf's own; TCP and UDP."""
@@ -46,6 +47,7 @@ class AgentPlan:
     seeds: Sequence[str] = ()
     advertise: Address | None = None
     profile: str = "lan"
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"AgentPlan({self.bind}, {self.host!r})"
@@ -68,6 +70,7 @@ async def plan_of(settings: Settings) -> AgentPlan:
         if settings.agent_advertise
         else None,
         profile=settings.agent_profile,
+        tags={SITE: settings.site},
     )
 
 
@@ -117,6 +120,7 @@ def configuration(plan: AgentPlan, name: str, *, rpc_port: int, rpc_auth: str, s
         "bind": str(plan.bind),
         **({"advertise": str(plan.advertise)} if plan.advertise else {}),
         "profile": plan.profile,
+        "tags": dict(plan.tags),
         "encrypt_key": base64.b64encode(plan.key).decode(),
         "rpc_addr": f"{LOOPBACK}:{rpc_port}",
         "rpc_auth": rpc_auth,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from warrener.alerts import Alert, AlertKind
 from warrener.gossip import Member
 from warrener.membership import News, Notice
+from warrener.tags import site_of
 
 FLAPS = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
@@ -79,7 +80,7 @@ class MemberAlerts:
 def _of(kind: AlertKind, member: Member, text: str, *, cause: str = "", over: bool = False) -> Alert:
     where = f" ({member.address})" if member.address else ""
     return Alert(
-        kind, member.name, f"{member.name}{where} {text}.", site=member.tags.get("site", ""), cause=cause,
+        kind, member.name, f"{member.name}{where} {text}.", site=site_of(member.tags), cause=cause,
         look="warrener workers", over=over,
     )  # fmt: skip
 

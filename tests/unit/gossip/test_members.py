@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from warrener.alerts import AlertKind
 from warrener.gossip import Change, Member, Status
 from warrener.membership import News, Notice, Picture, after
+from warrener.messages import Kind
+from warrener.tags import WorkerTag, write
 from warrener_services.gossip.members import MemberAlerts
 from warrener_services.gossip.trouble import Troubles, parts_seen_from
 
@@ -26,6 +28,12 @@ def test_a_failure_is_alerted_and_its_end() -> None:
     assert (alert.kind, alert.subject, alert.site) == (AlertKind.MEMBER_FAILED, "a", "lab")
     assert alert.text.startswith("a (10.0.0.1:7946) does not answer")
     assert said(alerts, News.BACK, 1) == [(AlertKind.MEMBER_FAILED, True)]
+
+
+def test_the_site_is_told_by_the_workers_beside_a_foreign_agent() -> None:
+    told = {"w:job-a": write(WorkerTag(Kind.JOB, "up", "b1", 3, 4, site="lab"))}
+    (alert,) = MemberAlerts().take([Notice(News.FAILED, Member("a", Status.FAILED, tags=told))], NOW)
+    assert alert.site == "lab"
 
 
 def test_leaving_is_alerted_unless_it_only_takes_out_who_had_failed() -> None:
