@@ -44,7 +44,7 @@ class Severity(StrEnum):
 class AlertKind(StrEnum):
     """What may be alerted. The recovery of each is the same kind with `over=True`."""
 
-    MEMBER_FAILED = "member-failed"  # gossip: a host died or cannot be reached; over: it is back
+    MEMBER_FAILED = "member-failed"  # gossip: a host died or cannot be reached; over: it is back, or out of the pool
     MEMBER_LEFT = "member-left"  # gossip: a host left as planned; over: it joined again
     MEMBER_FLAPPING = "member-flapping"  # gossip: a host goes and comes all the time; over: it has been stable
     TASK_FAILED = "task-failed"  # a task failed for good; over: it was given another go
@@ -76,7 +76,7 @@ _C, _E, _W, _I = Severity
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        AlertKind.MEMBER_FAILED: Rule(_C, "host failed", "hosts failed", "back"),
+        AlertKind.MEMBER_FAILED: Rule(_C, "host failed", "hosts failed", "over"),
         AlertKind.MEMBER_LEFT: Rule(_I, "host left", "hosts left", "joined again"),
         AlertKind.MEMBER_FLAPPING: Rule(_W, "host comes and goes", "hosts come and go", "stable again"),
         AlertKind.TASK_FAILED: Rule(_E, "task failed", "tasks failed", "given another go"),

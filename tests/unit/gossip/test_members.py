@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from warrener.alerts import AlertKind
 from warrener.gossip import Change, Member, Status
 from warrener.membership import News, Notice, Picture, after
@@ -101,6 +103,22 @@ def test_a_failure_ends_when_the_member_is_back_whatever_was_heard_between() -> 
     for news in (News.LEFT, News.FAILED, News.LEFT):
         said(alerts, news)
     assert said(alerts, News.BACK) == [(AlertKind.MEMBER_FAILED, True), (AlertKind.MEMBER_LEFT, True)]
+
+
+@pytest.mark.parametrize("before", [News.JOINED, News.FAILED, News.LEFT])
+def test_an_agent_that_was_started_anew_and_knows_nobody_ends_and_begins_nothing(before: News) -> None:
+    alerts = MemberAlerts()
+    said(alerts, before)
+    assert said(alerts, News.FORGOTTEN) == []
+    assert (AlertKind.MEMBER_FAILED, True) in said(alerts, News.JOINED)
+
+
+def test_names_that_never_come_again_are_not_kept() -> None:
+    alerts = MemberAlerts()
+    for n in range(3):
+        said(alerts, News.LEFT, member=Member(f"container-{n}", Status.LEFT))
+        said(alerts, News.FORGOTTEN, member=Member(f"container-{n}", Status.LEFT))
+    assert not alerts._gone
 
 
 # ── parts that are away ──────────────────────────────────────────────────────────────────────────────────────
