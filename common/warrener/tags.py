@@ -20,6 +20,8 @@ from warrener.messages import Kind
 PREFIX = "w:"
 SITE = "site"
 """An agent's own tag: the site of its host, also when no worker is there."""
+ASKS = "asks"
+"""The tag of an agent that lives only to ask the pool something (`warrener find`), and is no host of it."""
 UNKNOWN = "-"
 _STATES = {"u": "up", "d": "draining", "l": "leaving"}
 _KINDS = {"e": Kind.ENV, "s": Kind.STAGE, "j": Kind.JOB, "c": Kind.CALL}

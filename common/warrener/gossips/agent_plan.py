@@ -17,7 +17,7 @@ from typing import Any
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener.signing import read_gossip_key
-from warrener.tags import SITE
+from warrener.tags import ASKS, SITE
 
 PORT = 7946
 """Serf's own; TCP and UDP."""
@@ -85,6 +85,7 @@ async def plan_to_ask(settings: Settings, member: str, folder: Path) -> AgentPla
         key=read_gossip_key(settings.gossip_key_file),
         seeds=[str(seed)],
         profile=settings.agent_profile,
+        tags={ASKS: "1"},
     )
 
 

@@ -126,5 +126,6 @@ class Roll:
 def _member_view(member: _Member) -> MemberView:
     seen = member.seen
     return MemberView(
-        name=seen.name, status=seen.status, since=member.since, address=seen.address, workers=member.workers
-    )
+        name=seen.name, status=seen.status, since=member.since, address=seen.address, workers=member.workers,
+        asks=tags.ASKS in seen.tags,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from warrener.alerts import Alert, AlertKind
 from warrener.gossip import Member
 from warrener.membership import News, Notice
-from warrener.tags import site_of
+from warrener.tags import ASKS, site_of
 
 FLAPS = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
@@ -32,7 +32,8 @@ class MemberAlerts:
 
     def take(self, notices: Iterable[Notice], now: datetime) -> list[Alert]:
         """Return what is to be alerted."""
-        return [alert for notice in notices for alert in self._one(notice.news, notice.member, now)]
+        hosts = (notice for notice in notices if ASKS not in notice.member.tags)
+        return [alert for notice in hosts for alert in self._one(notice.news, notice.member, now)]
 
     def _one(self, news: News, member: Member, now: datetime) -> Iterator[Alert]:
         match news:

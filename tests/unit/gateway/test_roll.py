@@ -99,6 +99,13 @@ def test_members_that_failed_or_left_are_shown_for_a_while_with_their_workers() 
     assert roll.members(NOW) == []
 
 
+def test_a_member_that_only_asks_is_shown_as_that() -> None:
+    roll = Roll()
+    seen = [MemberSeen(name="a", status="alive"), MemberSeen(name="find-b", status="alive", tags={"asks": "1"})]
+    roll.hear_gossip(Members(members=seen, full=True), NOW)
+    assert [(member.name, member.asks) for member in roll.members(NOW)] == [("a", False), ("find-b", True)]
+
+
 def test_attributes_are_asked_for_when_they_are_unknown_or_others() -> None:
     roll = Roll()
     roll.hear(beat(digest=HAS.digest), NOW)

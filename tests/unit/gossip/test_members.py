@@ -10,7 +10,7 @@ from warrener.alerts import AlertKind
 from warrener.gossip import Change, Member, Status
 from warrener.membership import News, Notice, Picture, after
 from warrener.messages import Kind
-from warrener.tags import WorkerTag, write
+from warrener.tags import ASKS, WorkerTag, write
 from warrener_services.gossip.members import MemberAlerts
 from warrener_services.gossip.trouble import Troubles, parts_seen_from
 
@@ -103,6 +103,13 @@ def test_a_failure_ends_when_the_member_is_back_whatever_was_heard_between() -> 
     for news in (News.LEFT, News.FAILED, News.LEFT):
         said(alerts, news)
     assert said(alerts, News.BACK) == [(AlertKind.MEMBER_FAILED, True), (AlertKind.MEMBER_LEFT, True)]
+
+
+@pytest.mark.parametrize("news", list(News))
+def test_who_only_asks_is_no_host(news: News) -> None:
+    alerts = MemberAlerts()
+    assert said(alerts, news, member=Member("find-hare-1", Status.ALIVE, tags={ASKS: "1"})) == []
+    assert not alerts._gone
 
 
 @pytest.mark.parametrize("before", [News.JOINED, News.FAILED, News.LEFT])
