@@ -247,7 +247,7 @@ async def test_settings_make_an_agent_for_a_program(tmp_path):
         async with gossip_at(settings.gossip) as gossip:
             assert str(await gossip.own_name()).startswith("doe-")
     async with gossip_at(settings.gossip) as gossip:
-        with pytest.raises(GossipUnavailable):
+        with pytest.raises(GossipUnavailable, match="there is no Serf agent in"):
             await gossip.own_name()
     async with agent_of(Settings(state=tmp_path)) as settings:
         assert settings.gossip == "static://"

@@ -33,7 +33,7 @@ async def _look_at_own(settings: Settings) -> list[Finding]:
         plan = await plan_of(settings)
     except InvalidSettings as error:
         return [fault(_ABOUT, str(error), "a program with these settings does not start")]
-    if not (plan.folder / "url").exists():
+    if not (plan.folder / "name").exists():
         return [warning(_ABOUT, f"no program has run its agent in {plan.folder} yet", "start one with these settings")]
     return await _look_by(f"agent://{plan.folder}")
 
