@@ -159,8 +159,9 @@ def episode_of(kind: str, subject: str) -> str:
 
 
 _STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]")
-# Controls, what turns the direction of writing, and lone surrogates, which no encoding takes.
-_BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# Controls, what turns the direction of writing, what nobody sees (but joiners: some scripts need them), and lone
+# surrogates, which no encoding takes.
+_BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _SECRETS = re.compile(
     r"""
     (?P<url>[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,100}):[^\s/@]{1,200}@
