@@ -50,7 +50,8 @@ class MemberAlerts:
                 yield _failed_over(member, "is back")
                 yield _left_over(member)
             case News.FORGOTTEN:  # perhaps by an agent that was started anew: no news of the member
-                self._gone.pop(member.name, None)
+                if member.name not in self._flapping:
+                    self._gone.pop(member.name, None)
             case News.TAGS:
                 pass
 

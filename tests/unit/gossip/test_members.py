@@ -120,6 +120,14 @@ def test_an_agent_that_was_started_anew_and_knows_nobody_ends_and_begins_nothing
     assert (AlertKind.MEMBER_FAILED, True) in said(alerts, News.JOINED)
 
 
+def test_who_failed_for_good_is_told_of_though_an_agent_was_started_anew_meanwhile() -> None:
+    alerts = MemberAlerts()
+    for n in range(3):
+        said(alerts, News.FAILED, n)
+    said(alerts, News.FORGOTTEN, 4)
+    assert [alert.kind for alert in alerts.settled(NOW + timedelta(minutes=6))][1:] == [AlertKind.MEMBER_FAILED]
+
+
 def test_names_that_never_come_again_are_not_kept() -> None:
     alerts = MemberAlerts()
     for n in range(3):
