@@ -44,7 +44,7 @@ class Severity(StrEnum):
 class AlertKind(StrEnum):
     """What may be alerted. The recovery of each is the same kind with `over=True`."""
 
-    MEMBER_FAILED = "member-failed"  # gossip: a host died or cannot be reached; over: it is back
+    MEMBER_FAILED = "member-failed"  # gossip: a host died or cannot be reached; over: it is back, or out of the pool
     MEMBER_LEFT = "member-left"  # gossip: a host left as planned; over: it joined again
     MEMBER_FLAPPING = "member-flapping"  # gossip: a host goes and comes all the time; over: it has been stable
     TASK_FAILED = "task-failed"  # a task failed for good; over: it was given another go
@@ -76,7 +76,7 @@ _C, _E, _W, _I = Severity
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        AlertKind.MEMBER_FAILED: Rule(_C, "host failed", "hosts failed", "back"),
+        AlertKind.MEMBER_FAILED: Rule(_C, "host failed", "hosts failed", "over"),
         AlertKind.MEMBER_LEFT: Rule(_I, "host left", "hosts left", "joined again"),
         AlertKind.MEMBER_FLAPPING: Rule(_W, "host comes and goes", "hosts come and go", "stable again"),
         AlertKind.TASK_FAILED: Rule(_E, "task failed", "tasks failed", "given another go"),
@@ -159,8 +159,9 @@ def episode_of(kind: str, subject: str) -> str:
 
 
 _STEERING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]")
-# Controls, what turns the direction of writing, and lone surrogates, which no encoding takes.
-_BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# Controls, what turns the direction of writing, what nobody sees (but joiners: some scripts need them), and lone
+# surrogates, which no encoding takes.
+_BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _SECRETS = re.compile(
     r"""
     (?P<url>[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,100}):[^\s/@]{1,200}@

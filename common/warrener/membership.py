@@ -5,6 +5,9 @@ repetition of partial changes do not matter: the next full one makes the picture
 
     unknown ──joined──▶ here ──failed──▶ gone ──back──▶ here        here: alive or leaving
                         here ──left────▶ gone                       gone: failed, left, or forgotten
+
+That a member is missing from a full picture says nothing of the member: Serf has forgotten it after days, or the agent
+was started anew and never knew of it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ class News(StrEnum):
     FAILED = "failed"
     LEFT = "left"
     BACK = "back"
+    FORGOTTEN = "forgotten"  # it is missing from a full picture
     TAGS = "tags"  # its tags or address changed, or it began to leave; it is where it was
 
 
@@ -60,7 +64,7 @@ def after(picture: Picture, change: Change) -> tuple[Picture, tuple[Notice, ...]
         Notice(news, member) for name, member in heard.items() if (news := _news(old.get(name), member)) is not None
     ]
     if change.full:
-        notices += [_forgotten(old[name]) for name in old if name not in heard and _was_kept(old[name])]
+        notices += [_forgotten(old[name]) for name in old if name not in heard]
         return Picture(MappingProxyType(heard)), tuple(notices)
     return Picture(MappingProxyType({**old, **heard})), tuple(notices)
 
@@ -79,10 +83,5 @@ def _news(before: Member | None, now: Member) -> News | None:
     return News.TAGS if before != now else None
 
 
-def _was_kept(member: Member) -> bool:
-    """Tell whether forgetting a member is news: that of one that left is not."""
-    return member.status is not Status.LEFT
-
-
 def _forgotten(member: Member) -> Notice:
-    return Notice(News.LEFT, Member(member.name, Status.LEFT, member.address, member.tags))
+    return Notice(News.FORGOTTEN, Member(member.name, Status.LEFT, member.address, member.tags))

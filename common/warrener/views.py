@@ -282,6 +282,8 @@ class MemberView(View):
     address: str = ""
     workers: list[str] = []
     """The workers that it has, or had when it was last heard."""
+    asks: bool = False
+    """Whether it is no host, but an agent that lives only to ask the pool something (`warrener find`)."""
 
 
 class DrainView(View):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -508,6 +508,15 @@ async def test_configured_settings_have_versions_that_only_grow(store: SqlStore)
         ConfiguredRow("log", None, 3, NOW + timedelta(seconds=1)),
         ConfiguredRow("other", "x", 2, NOW),
     ]
+
+
+@pytest.mark.usefixtures("store")
+async def test_settings_that_are_configured_at_once_get_versions_of_their_own(opened: Open) -> None:
+    def set_on(store: SqlStore, name: str) -> Awaitable[int]:
+        return store.transact(lambda tx: tx.configuration.set(name, "x", NOW))
+
+    versions = await asyncio.gather(*(set_on(opened(), name) for name in ("log", "other") * 3))
+    assert sorted(versions) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_run_times_are_kept_written_over_and_forgotten(store: SqlStore) -> None:

@@ -246,8 +246,9 @@ async def test_settings_make_an_agent_for_a_program(tmp_path):
         assert settings.stop_timeout < told.stop_timeout
         async with gossip_at(settings.gossip) as gossip:
             assert str(await gossip.own_name()).startswith("doe-")
+            assert await gossip.told() == {"site": "local"}
     async with gossip_at(settings.gossip) as gossip:
-        with pytest.raises(GossipUnavailable):
+        with pytest.raises(GossipUnavailable, match="there is no Serf agent in"):
             await gossip.own_name()
     async with agent_of(Settings(state=tmp_path)) as settings:
         assert settings.gossip == "static://"

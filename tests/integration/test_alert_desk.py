@@ -199,7 +199,7 @@ async def test_what_is_open_is_told_once_and_its_end_once(place: Place, server: 
         first, second = await server.until_mails(2)
 
     assert first["Subject"] == "[warrener] Host failed: host-1, site lab"
-    assert second["Subject"] == "[warrener] Host failed: host-1 (back), site lab"
+    assert second["Subject"] == "[warrener] Host failed: host-1 (over), site lab"
     (row,) = await place.alerts()
     assert row.repeats == 2
     assert row.over_text == "host-1 is back"
@@ -373,8 +373,8 @@ async def test_a_crash_anywhere_loses_no_mail_and_repeats_only_the_same_one(
         expected = {"gossip.handed-over": 2}.get(point, 1)
         await server.until_mails(expected)
         await place.raised(BACK)
-        await server.until(lambda: any("(back)" in mail["Subject"] for mail in server.mails))
-    deaths = [mail for mail in server.mails if "(back)" not in mail["Subject"]]
+        await server.until(lambda: any("(over)" in mail["Subject"] for mail in server.mails))
+    deaths = [mail for mail in server.mails if "(over)" not in mail["Subject"]]
     assert len(deaths) == expected
     assert len({mail["Message-ID"] for mail in deaths}) == 1
     assert len({bytes(mail) for mail in deaths}) == 1

@@ -42,7 +42,7 @@ async def test_a_hosts_death_is_in_a_mail_within_20_s(tmp_path: Path) -> None:
             assert asyncio.get_running_loop().time() - died_s < MAILED_WITHIN_S
             assert mail["Subject"] == "[warrener] Host failed: warren-2, site lab"
             await asyncio.to_thread(second.start)
-            await server.until(lambda: any("(back)" in mail["Subject"] for mail in server.mails))
+            await server.until(lambda: any("(over)" in mail["Subject"] for mail in server.mails))
         finally:
             program.cancel()
             await asyncio.wait([program])

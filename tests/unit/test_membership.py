@@ -103,17 +103,12 @@ def test_other_tags_are_news():
     assert after(picture, Change([now], full=False))[1] == (Notice(News.TAGS, now),)
 
 
-@pytest.mark.parametrize("status", [Status.ALIVE, Status.LEAVING, Status.FAILED])
-def test_a_member_missing_in_a_full_picture_has_left(status):
+@pytest.mark.parametrize("status", list(Status))
+def test_a_member_missing_in_a_full_picture_is_forgotten(status):
     picture = told(Change([member(status)], full=True))
     new, notices = after(picture, Change([], full=True))
     assert new == Picture()
-    assert notices == (Notice(News.LEFT, member(Status.LEFT)),)
-
-
-def test_forgetting_a_member_that_left_is_no_news():
-    picture = told(Change([member(Status.LEFT)], full=True))
-    assert after(picture, Change([], full=True)) == (Picture(), ())
+    assert notices == (Notice(News.FORGOTTEN, member(Status.LEFT)),)
 
 
 def test_one_that_is_leaving_is_still_here():

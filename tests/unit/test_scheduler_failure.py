@@ -200,8 +200,9 @@ def test_a_task_that_three_workers_die_of_is_poison(desk: Desk, witness: Hand) -
     task = desk.task(run)
     assert (task.state, task.cause, task.tries) == (State.FAILED, Cause.POISON, 0)
     assert task.message == ("workers died 3 times while they did this (w1, w2, w3); it is not tried again by itself")
-    (alert,) = [alert for alert in desk.alerts if alert.kind == "task-poison"]
-    assert (alert.subject, alert.over) == (f"{run}/a", False)
+    (alert,) = desk.alerts
+    assert (alert.kind, alert.subject, alert.over) == ("task-poison", f"{run}/a", False)
+    assert (alert.owner, alert.site) == (desk.run(run).owner, "local")
 
 
 def test_deaths_are_remembered_by_the_next_scheduler(desk: Desk, witness: Hand) -> None:
@@ -368,7 +369,9 @@ def test_a_full_disk_puts_a_host_in_quarantine_and_a_probe_brings_it_back(desk: 
     desk.wait(seconds=1)
     assert 0 in limits(one)
     assert one.limits[-1].reason == "the penalty box: no space left on device"
-    assert [alert.subject for alert in desk.alerts if alert.kind == "host-set-aside"] == ["one"]
+    assert [(alert.subject, alert.site) for alert in desk.alerts if alert.kind == "host-set-aside"] == [
+        ("one", "local")
+    ]
     desk.wait(seconds=FIRST.total_seconds())
     desk.deliver(one.beat(limit=0), other.beat())
     desk.wait(seconds=1)

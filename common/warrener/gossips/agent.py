@@ -135,7 +135,10 @@ class Agent:
         pause_s = patience.first_pause_s
         while True:
             began_s = loop.time()
-            why = await self._one_life()
+            try:
+                why = await self._one_life()
+            finally:
+                self.folder.forget_url()
             if loop.time() - began_s > patience.longest_pause_s:
                 pause_s = patience.first_pause_s
             log.warning("the Serf agent ended; it is started again", reason=why, seconds=round(pause_s, 1))

@@ -85,6 +85,11 @@ class AgentFolder:
         _write(self.configuration, json.dumps(configuration, indent=2))
         _write(self.path / "url", url)
 
+    def forget_url(self) -> None:
+        """Lead nobody to the port of an agent that has ended: another program may have it by now, and get the key."""
+        with contextlib.suppress(OSError):
+            (self.path / "url").unlink()
+
     def note_process(self, pid: int) -> None:
         _write(self.path / "pid", str(pid))
 

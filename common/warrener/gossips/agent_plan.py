@@ -10,13 +10,14 @@ import base64
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener.signing import read_gossip_key
+from warrener.tags import ASKS, SITE
 
 PORT = 7946
 """Serf's own; TCP and UDP."""
@@ -46,6 +47,7 @@ class AgentPlan:
     seeds: Sequence[str] = ()
     advertise: Address | None = None
     profile: str = "lan"
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"AgentPlan({self.bind}, {self.host!r})"
@@ -68,6 +70,7 @@ async def plan_of(settings: Settings) -> AgentPlan:
         if settings.agent_advertise
         else None,
         profile=settings.agent_profile,
+        tags={SITE: settings.site},
     )
 
 
@@ -82,6 +85,7 @@ async def plan_to_ask(settings: Settings, member: str, folder: Path) -> AgentPla
         key=read_gossip_key(settings.gossip_key_file),
         seeds=[str(seed)],
         profile=settings.agent_profile,
+        tags={ASKS: "1"},
     )
 
 
@@ -96,7 +100,7 @@ def _parts(variable: str, text: str) -> tuple[str, int]:
     if not colon or (":" in host and not host.startswith("[")):  # the latter: an IPv6 address without a port
         host, port = text, str(PORT)
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - what a port is
         raise InvalidSettings(f"{variable}: {text!r} is no address; give host:port, or a host alone for port {PORT}")
     return host, int(port)
 
@@ -117,6 +121,7 @@ def configuration(plan: AgentPlan, name: str, *, rpc_port: int, rpc_auth: str, s
         "bind": str(plan.bind),
         **({"advertise": str(plan.advertise)} if plan.advertise else {}),
         "profile": plan.profile,
+        "tags": dict(plan.tags),
         "encrypt_key": base64.b64encode(plan.key).decode(),
         "rpc_addr": f"{LOOPBACK}:{rpc_port}",
         "rpc_auth": rpc_auth,

@@ -57,7 +57,7 @@ def arm(where: str | None, act: Callable[[], None] = _end_process) -> None:
     name, _, count = where.partition(":")
     if name not in CRASH_POINTS:
         raise InvalidSettings(f"{VARIABLE}: there is no crash point {name!r}; known: {', '.join(CRASH_POINTS)}")
-    if count and (not count.isdigit() or int(count) < 1):
+    if count and (not count.isdecimal() or int(count) < 1):
         raise InvalidSettings(f"{VARIABLE}: {count!r} should be the number of a pass, from 1")
     _armed, _passes_left, _act = name, int(count or 1), act
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select, update
 
 from warrener.store import ConfiguredRow
-from warrener.stores.tables import configuration
+from warrener.stores.tables import configuration, deployment
 
 
 class SqlConfiguration:
@@ -22,6 +22,9 @@ class SqlConfiguration:
         return [ConfiguredRow(row.name, row.value, row.version, row.at) for row in rows]
 
     def set(self, name: str, value: str | None, at: datetime) -> int:
+        self._connection.execute(
+            select(deployment).with_for_update()
+        )  # one after another; SQLite has one writer anyway
         newest = select(func.coalesce(func.max(configuration.c.version), 0))
         version: int = self._connection.execute(newest).scalar_one() + 1
         values = {"value": value, "version": version, "at": at}

@@ -23,7 +23,7 @@ class SqlLetters:
         self._connection = connection
 
     def hold(self) -> None:
-        # One row that nothing else locks. SQLite has one writer at a time anyway.
+        # One row that else only `configuration` locks. SQLite has one writer at a time anyway.
         self._connection.execute(select(deployment.c.id).with_for_update())
 
     def latest(self, folds: Collection[tuple[str, str]]) -> dict[tuple[str, str], Letter]:

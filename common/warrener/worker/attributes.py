@@ -47,7 +47,7 @@ def _memory_mib() -> int:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
     except OSError:
         limit = "max"
-    return min(whole, int(limit) if limit.isdigit() else whole) // _MIB
+    return min(whole, int(limit) if limit.isdecimal() else whole) // _MIB
 
 
 def _gpus() -> int:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Literal, cast
 
+from warrener.alerts import clean
 from warrener.client import Client
 
-from .screen import clean, say_aside
+from .screen import say_aside
 
 _AGAIN_S = 0.5
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -11,10 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_ANSI = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL
-)
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from warrener.alerts import clean
+
 _WIDE = 240
 """The width where nobody looks: a pipe or a file."""
 
@@ -52,12 +49,6 @@ SIGNS = {
     "waiting": "·", "ready": "○", "ordered": "○", "running": "●", "unreachable": "?", "cancelling": "…",
     "succeeded": "✓", "failed": "✗", "cancelled": "–", "expired": "✗", "skipped": "–", "upstream_failed": "✗",
 }  # fmt: skip
-
-
-def clean(text: str) -> str:
-    """Take out what would steer the terminal; new lines and tabs stay."""
-    text = _ANSI.sub("", text.replace("\r\n", "\n")).replace("\r", "\n")
-    return _CONTROL.sub("", text)
 
 
 def one_line(text: str, most: int = 160) -> str:

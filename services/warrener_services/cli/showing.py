@@ -6,12 +6,13 @@ import json
 
 from rich.text import Text
 
+from warrener.alerts import clean
 from warrener.messages import Json
 from warrener.runs import FINAL, RunState
 from warrener.states import State
 from warrener.views import RunDetail, TaskDetail, TaskView
 
-from .screen import ago, clean, console, failure_line, lasted, one_line, say, show_table, state_text
+from .screen import ago, console, failure_line, lasted, one_line, say, show_table, state_text
 
 _SHOWN_TASKS = 200
 _SHOWN_OUTPUT = 2000

@@ -95,7 +95,8 @@ def _show_members(members: Sequence[MemberView], *, as_json: bool) -> None:
 def _others(found: Sequence[WorkerView], members: Sequence[MemberView]) -> list[MemberView]:
     """Return the members that the workers' rows do not tell of: those that are not well, or have unheard workers."""
     heard = {worker.name for worker in found}
-    return [member for member in members if member.status != "alive" or set(member.workers) - heard]
+    hosts = (member for member in members if not member.asks)
+    return [member for member in hosts if member.status != "alive" or set(member.workers) - heard]
 
 
 def _row(worker: WorkerView) -> tuple[str | Text, ...]:
@@ -119,7 +120,8 @@ def _gossip(worker: WorkerView) -> str | Text:
 def _member_row(member: MemberView) -> tuple[str | Text, ...]:
     from .screen import ago, state_text
 
-    return member.name, state_text(member.status), ago(member.since), member.address, " ".join(member.workers)
+    what = "no host: it only asks" if member.asks else " ".join(member.workers)
+    return member.name, state_text(member.status), ago(member.since), member.address, what
 
 
 # ── one in full ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,7 @@ from warrener.settings import Settings
 from warrener.stores import open_store
 
 from .backlog import Backlog
-from .desk import Desk
+from .gateway import Gateway
 from .listening import listening
 from .service import serve
 
@@ -28,10 +28,10 @@ async def run(settings: Settings, broker: Broker | None = None) -> None:
         store = open_store(settings.store_url)
         link = broker or open_broker(settings.broker, name=name)
         try:
-            desk = Desk(store, link, SystemClock(), rng, name, backlog=Backlog(settings.backlog))
+            gateway = Gateway(store, link, SystemClock(), rng, name, backlog=Backlog(settings.backlog))
             async with watched(settings, "gateway", f"gateway-{settings.host}", broker=link, store=store):
                 await serve(
-                    desk, sock, token=settings.token, shards=settings.shards, stop_timeout=settings.stop_timeout
+                    gateway, sock, token=settings.token, shards=settings.shards, stop_timeout=settings.stop_timeout
                 )
         finally:
             if link is not broker:

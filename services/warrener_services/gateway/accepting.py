@@ -15,38 +15,38 @@ from warrener.submission import definition_row, facts_of, make_run
 from warrener.views import RunAsked, Submission, Submitted, SubmittedRun
 from warrener.workflows import Definition
 
-from .desk import Desk
+from .gateway import Gateway
 
 _LOOKS = 3
 """How often a refused insertion is looked at again: another request may have taken its key meanwhile."""
 
 
-async def accept(desk: Desk, asked: Submission) -> Submitted:
+async def accept(gateway: Gateway, asked: Submission) -> Submitted:
     """Accept runs, all or none; returns after the commit. Raises InvalidWorkflow with every problem, Overloaded."""
-    now, shards = desk.clock.now(), desk.known_shards()
+    now, shards = gateway.clock.now(), gateway.known_shards()
     runs = 1 if asked.runs is None else len(asked.runs)
-    await desk.backlog.add(runs, now, lambda most: desk.read(lambda tx: tx.runs.count_accepted(most)))
-    definition, rows = await asyncio.to_thread(_check, desk, asked, now, shards)
-    submitted = await _commit(desk, definition, rows, now)
+    await gateway.backlog.add(runs, now, lambda most: gateway.read(lambda tx: tx.runs.count_accepted(most)))
+    definition, rows = await asyncio.to_thread(_check, gateway, asked, now, shards)
+    submitted = await _commit(gateway, definition, rows, now)
     new = {row.shard for row, run in zip(rows, submitted.runs, strict=True) if run.new}
     if new:
-        desk.wake(new)
+        gateway.wake(new)
     return submitted
 
 
-def _check(desk: Desk, asked: Submission, now: datetime, shards: int) -> tuple[Definition, list[RunRow]]:
+def _check(gateway: Gateway, asked: Submission, now: datetime, shards: int) -> tuple[Definition, list[RunRow]]:
     definition = _definition(asked.workflow)
     wanted = _wanted(asked)
     rows: list[RunRow] = []
     problems: list[str] = []
     for n, one in enumerate(wanted):
         request = RunRequest(
-            key=one.key or new_token(desk.rng),
+            key=one.key or new_token(gateway.rng),
             params=one.params,
             priority=one.priority,
             logical_time=one.logical_time,
         )
-        row = make_run(asked.owner, definition, request, now=now, shards=shards, rng=desk.rng)
+        row = make_run(asked.owner, definition, request, now=now, shards=shards, rng=gateway.rng)
         place = "" if asked.runs is None else f"runs[{n}]: "
         try:
             definition.plan(one.params, run=facts_of(row))
@@ -71,10 +71,10 @@ def _wanted(asked: Submission) -> Sequence[RunAsked]:
     return asked.runs
 
 
-async def _commit(desk: Desk, definition: Definition, rows: Sequence[RunRow], now: datetime) -> Submitted:
+async def _commit(gateway: Gateway, definition: Definition, rows: Sequence[RunRow], now: datetime) -> Submitted:
     for look in range(_LOOKS):
         try:
-            return await desk.write(lambda tx: _add(tx, definition, rows, now))
+            return await gateway.write(lambda tx: _add(tx, definition, rows, now))
         except StoreRefused:
             if look == _LOOKS - 1:
                 raise

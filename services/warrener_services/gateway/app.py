@@ -18,7 +18,7 @@ from warrener.errors import Conflict, InvalidWorkflow, NotFound, Overloaded, Ref
 from warrener.problems import join, meant
 from warrener.views import AckAsked, Submission
 
-from .desk import Desk
+from .gateway import Gateway
 from .guard import App, Guard
 from .routes import alerts, configuration, deployment, drains, parked, runs, tasks
 from .routes.alerts import AlertsAsked
@@ -57,7 +57,7 @@ _QUERY_FIELDS = [*RunsAsked.model_fields, *AlertsAsked.model_fields]
 _STATUS: Mapping[type[Exception], int] = {NotFound: 404, Conflict: 409}
 
 
-def make_app(desk: Desk, *, token: str) -> App:
+def make_app(gateway: Gateway, *, token: str) -> App:
     """Make the app, with its guard before it."""
     app = FastAPI(
         title="Warrener",
@@ -68,7 +68,7 @@ def make_app(desk: Desk, *, token: str) -> App:
         redirect_slashes=False,
         responses=_REFUSALS,
     )
-    app.state.desk = desk
+    app.state.gateway = gateway
     for part in (runs, tasks, parked, alerts, deployment, drains, configuration):
         app.include_router(part.router)
     app.add_exception_handler(WarrenerError, _refused)

@@ -36,9 +36,11 @@ class Roll:
     def hear(self, beat: Heartbeat, now: datetime) -> None:
         known = self._heard.get(beat.worker)
         if known is None or known[0].boot != beat.boot or known[0].seq <= beat.seq:
+            self._heard.pop(beat.worker, None)
             self._heard[beat.worker] = beat, now
             if beat.attributes is not None:
                 self._attributes[beat.worker] = beat.attributes
+        self._forget(now)
 
     def hear_gossip(self, message: Members, now: datetime) -> None:
         """Take in what gossip says of members; a full picture does without those that it forgot."""
@@ -62,9 +64,7 @@ class Roll:
 
     def call(self, now: datetime) -> Sequence[WorkerView]:
         """Return every worker by kind and name, the long gone left out."""
-        for name in [name for name, (_, at) in self._heard.items() if now - at > FORGOTTEN_AFTER]:
-            for kept in (self._heard, self._attributes, self._asked_at):
-                kept.pop(name, None)
+        self._forget(now)
         views = [self._view(beat, at, now) for beat, at in self._heard.values()]
         return sorted(views, key=lambda worker: (worker.kind, worker.name))
 
@@ -76,6 +76,12 @@ class Roll:
             for _, member in sorted(self._members.items())
             if now - member.since < patience.get(member.seen.status, timedelta.max)
         ]
+
+    def _forget(self, now: datetime) -> None:
+        """Forget the long gone; who was heard of first stands first."""
+        while (oldest := next(iter(self._heard), None)) and now - self._heard[oldest][1] > FORGOTTEN_AFTER:
+            for kept in (self._heard, self._attributes, self._asked_at):
+                kept.pop(oldest, None)
 
     def _unknown(self, worker: str) -> bool:
         beat, _ = self._heard[worker]
@@ -126,5 +132,6 @@ class Roll:
 def _member_view(member: _Member) -> MemberView:
     seen = member.seen
     return MemberView(
-        name=seen.name, status=seen.status, since=member.since, address=seen.address, workers=member.workers
-    )
+        name=seen.name, status=seen.status, since=member.since, address=seen.address, workers=member.workers,
+        asks=tags.ASKS in seen.tags,
+    )  # fmt: skip

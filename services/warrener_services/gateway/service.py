@@ -18,7 +18,7 @@ from warrener.messages import Body, Elastic, Events, Heartbeat, Members, RollCal
 from warrener.topology import CONTROL, control, events
 
 from .app import make_app
-from .desk import Desk
+from .gateway import Gateway
 from .room import MAX_CONNECTIONS
 
 log = structlog.get_logger(__name__)
@@ -27,24 +27,24 @@ _PREFETCH = 500
 _AGAIN_S = 1.0
 
 
-async def serve(desk: Desk, sock: socket.socket, *, token: str, shards: int, stop_timeout: timedelta) -> None:
+async def serve(gateway: Gateway, sock: socket.socket, *, token: str, shards: int, stop_timeout: timedelta) -> None:
     """Serve until cancelled; then finish the requests that are open, within half the stop time-out."""
-    server = _Server(_config(desk, token, stop_timeout))
+    server = _Server(_config(gateway, token, stop_timeout))
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(desk.open(shards=shards))
-        tasks.create_task(desk.keep_waking())
-        tasks.create_task(_hear(desk))
-        tasks.create_task(_watch(desk))
-        await _until_cancelled(desk, server, sock)
+        tasks.create_task(gateway.open(shards=shards))
+        tasks.create_task(gateway.keep_waking())
+        tasks.create_task(_hear(gateway))
+        tasks.create_task(_watch(gateway))
+        await _until_cancelled(gateway, server, sock)
 
 
-async def _until_cancelled(desk: Desk, server: _Server, sock: socket.socket) -> None:
+async def _until_cancelled(gateway: Gateway, server: _Server, sock: socket.socket) -> None:
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         await asyncio.shield(serving)
     finally:
         server.should_exit = True
-        desk.watch.close()
+        gateway.watch.close()
         await serving
     raise RuntimeError("the server of the gateway ended by itself")
 
@@ -57,9 +57,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(desk: Desk, token: str, stop_timeout: timedelta) -> uvicorn.Config:
+def _config(gateway: Gateway, token: str, stop_timeout: timedelta) -> uvicorn.Config:
     return uvicorn.Config(
-        make_app(desk, token=token),
+        make_app(gateway, token=token),
         http="h11",
         ws="none",
         lifespan="off",
@@ -75,16 +75,16 @@ def _config(desk: Desk, token: str, stop_timeout: timedelta) -> uvicorn.Config:
     )
 
 
-async def _hear(desk: Desk) -> None:
+async def _hear(gateway: Gateway) -> None:
     """Keep the roll by the workers' heartbeats, until cancelled."""
     while True:
         try:
-            subscription = await desk.broker.subscribe(
-                [control(desk.name, "heartbeat", "member", "elastic")], prefetch=_PREFETCH
+            subscription = await gateway.broker.subscribe(
+                [control(gateway.name, "heartbeat", "member", "elastic")], prefetch=_PREFETCH
             )
             try:
-                await desk.broker.publish(_roll_call(desk))
-                await _hear_from(desk, subscription)
+                await gateway.broker.publish(_roll_call(gateway))
+                await _hear_from(gateway, subscription)
             finally:
                 await subscription.close()
         except BrokerUnavailable as error:
@@ -92,41 +92,41 @@ async def _hear(desk: Desk) -> None:
             await asyncio.sleep(_AGAIN_S)
 
 
-def _roll_call(desk: Desk, describe: Sequence[str] = ()) -> Message:
+def _roll_call(gateway: Gateway, describe: Sequence[str] = ()) -> Message:
     body = encode(RollCall(describe=[WorkerName(name) for name in describe]))
-    return Message(CONTROL, "rollcall", RollCall.KIND, body, new_token(desk.rng), durable=False, mandatory=False)
+    return Message(CONTROL, "rollcall", RollCall.KIND, body, new_token(gateway.rng), durable=False, mandatory=False)
 
 
-async def _hear_from(desk: Desk, subscription: Subscription) -> None:
+async def _hear_from(gateway: Gateway, subscription: Subscription) -> None:
     while True:
         deliveries = await subscription.take(_PREFETCH)
         for delivery in deliveries:
             if delivery.kind in (Heartbeat.KIND, Members.KIND, Elastic.KIND):
                 try:
-                    _take(desk, decode(delivery.kind, delivery.body, Heartbeat, Members, Elastic))
+                    _take(gateway, decode(delivery.kind, delivery.body, Heartbeat, Members, Elastic))
                 except InvalidMessage as error:
                     log.debug("what cannot be read", kind=delivery.kind, reason=str(error))
         await subscription.settle(deliveries)
-        if unknown := desk.roll.to_describe(desk.clock.now()):
-            await desk.broker.publish(_roll_call(desk, unknown))
+        if unknown := gateway.roll.to_describe(gateway.clock.now()):
+            await gateway.broker.publish(_roll_call(gateway, unknown))
 
 
-def _take(desk: Desk, body: Body) -> None:
+def _take(gateway: Gateway, body: Body) -> None:
     if isinstance(body, Heartbeat):
-        desk.roll.hear(body, desk.clock.now())
+        gateway.roll.hear(body, gateway.clock.now())
     elif isinstance(body, Members):
-        desk.roll.hear_gossip(body, desk.clock.now())
+        gateway.roll.hear_gossip(body, gateway.clock.now())
     elif isinstance(body, Elastic):
-        desk.pools.hear(body, desk.clock.now())
+        gateway.pools.hear(body, gateway.clock.now())
 
 
-async def _watch(desk: Desk) -> None:
+async def _watch(gateway: Gateway) -> None:
     """Wake the watchers of runs by events, until cancelled."""
     while True:
         try:
-            subscription = await desk.broker.subscribe([events(desk.name, "runs", "tasks")], prefetch=_PREFETCH)
+            subscription = await gateway.broker.subscribe([events(gateway.name, "runs", "tasks")], prefetch=_PREFETCH)
             try:
-                await _watch_by(desk, subscription)
+                await _watch_by(gateway, subscription)
             finally:
                 await subscription.close()
         except BrokerUnavailable as error:
@@ -134,7 +134,7 @@ async def _watch(desk: Desk) -> None:
             await asyncio.sleep(_AGAIN_S)
 
 
-async def _watch_by(desk: Desk, subscription: Subscription) -> None:
+async def _watch_by(gateway: Gateway, subscription: Subscription) -> None:
     while True:
         deliveries = await subscription.take(_PREFETCH)
         for delivery in deliveries:
@@ -143,5 +143,5 @@ async def _watch_by(desk: Desk, subscription: Subscription) -> None:
             except InvalidMessage as error:
                 log.debug("events that cannot be read", reason=str(error))
             else:
-                desk.watch.happened(event.run for event in message.events)
+                gateway.watch.happened(event.run for event in message.events)
         await subscription.settle(deliveries)

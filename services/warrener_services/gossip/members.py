@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from warrener.alerts import Alert, AlertKind
 from warrener.gossip import Member
 from warrener.membership import News, Notice
+from warrener.tags import ASKS, site_of
 
 FLAPS = 3
 FLAPPING_WITHIN = timedelta(minutes=10)
@@ -18,7 +19,11 @@ STABLE_AFTER = timedelta(minutes=5)
 
 
 class MemberAlerts:
-    """What became of each member, as far as it matters for alerts."""
+    """What became of each member, as far as it matters for alerts.
+
+    It does not know what an earlier life of the program alerted, so it tells ends without asking whether anything
+    began: the end of nothing changes nothing.
+    """
 
     def __init__(self) -> None:
         self._gone: dict[str, News] = {}
@@ -27,7 +32,8 @@ class MemberAlerts:
 
     def take(self, notices: Iterable[Notice], now: datetime) -> list[Alert]:
         """Return what is to be alerted."""
-        return [alert for notice in notices for alert in self._one(notice.news, notice.member, now)]
+        hosts = (notice for notice in notices if ASKS not in notice.member.tags)
+        return [alert for notice in hosts for alert in self._one(notice.news, notice.member, now)]
 
     def _one(self, news: News, member: Member, now: datetime) -> Iterator[Alert]:
         match news:
@@ -35,17 +41,17 @@ class MemberAlerts:
                 self._gone[member.name] = news
                 yield from self._failed(member, now)
             case News.LEFT:
-                if self._gone.get(member.name) is News.FAILED:
-                    yield _failed_over(member, "was taken out of the pool")
-                else:
+                yield _failed_over(member, "was taken out of the pool")
+                if self._gone.get(member.name) is not News.FAILED:
                     yield _left(member)
                 self._gone[member.name] = news
             case News.JOINED | News.BACK:
-                was = self._gone.pop(member.name, None)
-                if was is not News.LEFT:
-                    yield _failed_over(member, "is back")
-                if was is not News.FAILED:
-                    yield _left_over(member)
+                self._gone.pop(member.name, None)
+                yield _failed_over(member, "is back")
+                yield _left_over(member)
+            case News.FORGOTTEN:  # perhaps by an agent that was started anew: no news of the member
+                if member.name not in self._flapping:
+                    self._gone.pop(member.name, None)
             case News.TAGS:
                 pass
 
@@ -66,9 +72,9 @@ class MemberAlerts:
         for name, member in list(self._flapping.items()):
             if now - self._failures[name][-1] >= STABLE_AFTER:
                 del self._flapping[name]
-                gone = name in self._gone
-                alerts.append(_flapping_over(member, gone=gone))
-                if gone:
+                gone = self._gone.get(name)
+                alerts.append(_flapping_over(member, gone))
+                if gone is News.FAILED:
                     alerts.append(_failed(member))
         for name in [name for name, seen in self._failures.items() if now - seen[-1] > FLAPPING_WITHIN]:
             if name not in self._flapping:
@@ -79,7 +85,7 @@ class MemberAlerts:
 def _of(kind: AlertKind, member: Member, text: str, *, cause: str = "", over: bool = False) -> Alert:
     where = f" ({member.address})" if member.address else ""
     return Alert(
-        kind, member.name, f"{member.name}{where} {text}.", site=member.tags.get("site", ""), cause=cause,
+        kind, member.name, f"{member.name}{where} {text}.", site=site_of(member.tags), cause=cause,
         look="warrener workers", over=over,
     )  # fmt: skip
 
@@ -113,7 +119,6 @@ def _flapping(member: Member) -> Alert:
     )  # fmt: skip
 
 
-def _flapping_over(member: Member, *, gone: bool) -> Alert:
-    return _of(
-        AlertKind.MEMBER_FLAPPING, member, "is gone for good, it seems" if gone else "is stable again", over=True
-    )
+def _flapping_over(member: Member, gone: News | None) -> Alert:
+    now = {News.FAILED: "is gone for good, it seems", News.LEFT: "is out of the pool", None: "is stable again"}[gone]
+    return _of(AlertKind.MEMBER_FLAPPING, member, now, over=True)

@@ -29,9 +29,9 @@ _CAUSES: dict[str, str] = {
 def task_ended(row: TaskRow, run: RunRow) -> list[Alert]:
     """Return the alerts of a task that has just finished badly, or late."""
     found: list[Alert] = []
-    kind = _KINDS.get(row.state)
-    if kind is not None and row.cause != Cause.POISON:  # which has an alert of its own
-        found.append(_failed(kind, row, run))
+    kind = _kind_of(row)
+    if kind is not None:
+        found.append(_poison(row, run) if kind is AlertKind.TASK_POISON else _failed(kind, row, run))
     if row.finished_at is not None and row.deadline_at < row.finished_at:
         found += _late(row, run)
     return found
@@ -39,12 +39,12 @@ def task_ended(row: TaskRow, run: RunRow) -> list[Alert]:
 
 def task_reopened(row: TaskRow) -> Alert | None:
     """Return the end of the alert of a task that is given another go; call it before the task moves."""
-    kind = _KINDS.get(row.state)
-    return (
-        None
-        if kind is None or row.cause == Cause.POISON
-        else _of(kind, row, f"{row.name} is given another go.", over=True)
-    )
+    kind = _kind_of(row)
+    return None if kind is None else _of(kind, row, f"{row.name} is given another go.", over=True)
+
+
+def _kind_of(row: TaskRow) -> AlertKind | None:
+    return AlertKind.TASK_POISON if row.cause == Cause.POISON else _KINDS.get(row.state)
 
 
 def _of(kind: AlertKind, row: TaskRow, text: str, run: RunRow | None = None, **fields: object) -> Alert:
@@ -66,6 +66,11 @@ def _failed(kind: AlertKind, row: TaskRow, run: RunRow) -> Alert:
         look=f"warrener logs {row.run} {quote(row.name)}" if row.kind == "job" else _status(row),
         excerpt=more,
     )  # fmt: skip
+
+
+def _poison(row: TaskRow, run: RunRow) -> Alert:
+    text = f"task {row.name} of {row.workflow} is quarantined: {row.message}"
+    return _of(AlertKind.TASK_POISON, row, text, run, look=_status(row))
 
 
 def _status(row: TaskRow) -> str:

@@ -157,6 +157,6 @@ def _queue_of(message: Message) -> Queue | None:
     """Return the queue that should have taken a message; None if it belongs to a worker that is gone."""
     if message.exchange == ORDERS and not message.routing_key.startswith("worker."):
         return orders(message.routing_key)
-    if message.exchange == REPORTS and message.routing_key.isdigit():
+    if message.exchange == REPORTS and message.routing_key.isdecimal():
         return reports(int(message.routing_key))
     return None

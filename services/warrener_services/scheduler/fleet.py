@@ -116,6 +116,10 @@ class Fleet:
                 return False
         return True
 
+    def site_of(self, host: str) -> str:
+        """Return the site of a host's workers; nothing if none is known."""
+        return next((worker.site for worker in self if worker.host == host), "")
+
     def taken_beyond(self, lane: str, used: Mapping[str, int], now: datetime) -> int:
         """Return how many slots of a lane are in use that may not be filled again.
 

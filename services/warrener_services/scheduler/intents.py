@@ -14,7 +14,6 @@ from warrener.store import Intent, TaskRow
 
 from .alerting import task_reopened
 from .successors import stand_in_line
-from .suspicion import release_poison
 from .tick import Tick
 
 CONFIRM = timedelta(seconds=5)
@@ -100,8 +99,6 @@ def retry_run(tick: Tick, run_id: RunId) -> None:
 def _reopen(tick: Tick, row: TaskRow, unmet: int) -> None:
     if (over := task_reopened(row)) is not None:
         tick.alert(over)
-    if row.cause == Cause.POISON:
-        release_poison(tick, row)
     tick.move(
         row, Move.REOPEN, unmet=unmet, tries=0, cause=None, message=None, exit_code=None, output=None,
         worker=None, boot=None, ordered_at=None, started_at=None, finished_at=None, ready_at=None,

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from warrener.alerts import Alert, AlertKind
 from warrener.errors import Cause
 from warrener.ids import BootId, TaskRef
 from warrener.states import HELD, Move
@@ -61,27 +60,10 @@ def note_death(tick: Tick, row: TaskRow) -> bool:
     tick.deaths.append(death)
     if len({one.boot for one in deaths}) < POISON or _others_may_be_to_blame(tick, row, company):
         return False
-    _fail(tick, row, deaths)
-    return True
-
-
-def _fail(tick: Tick, row: TaskRow, deaths: Sequence[Death]) -> None:
     names = ", ".join(dict.fromkeys(one.worker for one in deaths))
     told = f"workers died {len(deaths)} times while they did this ({names}); it is not tried again by itself"
     tick.move(row, Move.FAIL, cause=Cause.POISON, message=told)
-    subject = f"{row.run}/{row.name}"
-    tick.alert(
-        Alert(
-            AlertKind.TASK_POISON, subject, f"task {row.name} of {row.workflow} is quarantined: {told}",
-            look=f"warrener status {subject}",
-        )
-    )  # fmt: skip
-
-
-def release_poison(tick: Tick, row: TaskRow) -> None:
-    """Tell that a person gave poison another go."""
-    subject = f"{row.run}/{row.name}"
-    tick.alert(Alert(AlertKind.TASK_POISON, subject, f"task {row.name} was given another go", over=True))
+    return True
 
 
 def is_suspect(tick: Tick, row: TaskRow) -> bool:

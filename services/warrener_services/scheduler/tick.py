@@ -286,7 +286,7 @@ class Tick:
                 Alert(
                     AlertKind.HOST_SET_ASIDE, penalty.host,
                     f"host {penalty.host} gets no work until {penalty.until:%H:%M:%S} UTC, then one task as a probe",
-                    cause=penalty.reason, look="warrener workers",
+                    site=self.book.fleet.site_of(penalty.host), cause=penalty.reason, look="warrener workers",
                 )
             )  # fmt: skip
         self.book.fleet.limits.doubted = True

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .tick import Tick
 
 log = structlog.get_logger(__name__)
+_K = TypeVar("_K")
 
 LATELY = timedelta(minutes=10)
 _MAX_TASKS = 2_000
@@ -45,15 +46,15 @@ class Troubles:
     _blamed: dict[str, dict[TaskRef, None]] = field(default_factory=dict)  # by host, what strikes were given for
 
     def went_well(self, kind: str, host: str, now: datetime) -> None:
-        self._went_well[kind, host] = now
+        _note(self._went_well, (kind, host), now)
 
     def is_own(self, row: TaskRow, host: str, now: datetime) -> bool:
         """Take in that a task failed on a host; tell whether others could do such work, and nobody failed at this."""
         hosts = self._failed.setdefault((row.workflow, row.name), {})
-        hosts[host] = now
+        _note(hosts, host, now)
         if len(self._failed) > _MAX_TASKS:
             del self._failed[next(iter(self._failed))]
-        elsewhere = any(other != host and now - at < LATELY for other, at in hosts.items())
+        elsewhere = len(hosts) > 1
         able = any(
             kind == row.kind and other != host and now - at < LATELY for (kind, other), at in self._went_well.items()
         )
@@ -79,6 +80,14 @@ class Troubles:
     def forget(self, host: str) -> None:
         """Begin anew with a host that nothing is held against any more."""
         self._blamed.pop(host, None)
+
+
+def _note(seen: dict[_K, datetime], key: _K, now: datetime) -> None:
+    """Note what was seen now, and forget what was not seen lately: names of hosts come and go."""
+    seen.pop(key, None)
+    seen[key] = now
+    while now - seen[oldest := next(iter(seen))] >= LATELY:
+        del seen[oldest]
 
 
 def worker_died(tick: Tick, worker: str, boot: str, tasks: Collection[TaskRef]) -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warrener_services.cli.screen import clean, one_line, span
+from warrener.alerts import clean
+from warrener_services.cli.screen import one_line, span
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+@given(st.text(alphabet=st.characters(exclude_categories=[])))
 def test_no_control_character_but_new_line_and_tab_is_left(text: str) -> None:
     left = {char for char in clean(text) if unicodedata.category(char) == "Cc"}
     assert left <= {"\n", "\t"}
@@ -26,6 +27,9 @@ def test_no_control_character_but_new_line_and_tab_is_left(text: str) -> None:
         ("10%\r20%\r\n", "10%\n20%\n"),
         ("a\x08b\x07c\x9b2J", "abc"),
         ("ok \u202eevil", "ok evil"),
+        ("a\u200bb\ufeff\ud800", "ab"),
+        ("\x1b]0;a title without an end\nan error", "0;a title without an end\nan error"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
         ("naïve ✓", "naïve ✓"),
     ],
 )

@@ -126,6 +126,11 @@ def test_what_is_wrong_with_a_pool_is_said(members: list[Member], serf: dict[str
     assert says in worst(gossip.judge(members, stats)).says
 
 
+def test_an_agent_that_only_asked_and_was_killed_is_no_dead_host() -> None:
+    members = [*ALIVE, Member("find-a", Status.FAILED, tags={"asks": "1"})]
+    assert worst(gossip.judge(members, AGENT)).health is Health.WELL
+
+
 def test_a_gateway_tells_of_the_parts_behind_it() -> None:
     def judged(workers: int = 1, **more: object) -> Finding:
         health = GatewayHealth(**{"store": True, "broker": True, "version": "1.0", **more})  # type: ignore[arg-type]

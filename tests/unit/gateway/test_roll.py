@@ -36,6 +36,15 @@ def test_a_worker_that_says_goodbye_is_gone_and_later_forgotten() -> None:
     assert roll.call(NOW + FORGOTTEN_AFTER + timedelta(seconds=1)) == []
 
 
+def test_workers_that_come_and_go_are_forgotten_though_nobody_asks() -> None:
+    roll = Roll()
+    for n in range(5):
+        roll.hear(beat(worker="stays", seq=n), NOW + n * FORGOTTEN_AFTER / 2)
+        roll.hear(beat(worker=f"container-{n}", attributes=Attributes()), NOW + n * FORGOTTEN_AFTER / 2)
+    assert list(roll._heard) == ["container-2", "container-3", "stays", "container-4"]
+    assert list(roll._attributes) == ["container-2", "container-3", "container-4"]
+
+
 def test_an_older_heartbeat_of_the_same_boot_changes_nothing() -> None:
     roll = Roll()
     roll.hear(beat(), NOW)
@@ -97,6 +106,13 @@ def test_members_that_failed_or_left_are_shown_for_a_while_with_their_workers() 
     assert roll.members(NOW + timedelta(hours=25)) == []
     roll.hear_gossip(Members(members=[], full=True), NOW)
     assert roll.members(NOW) == []
+
+
+def test_a_member_that_only_asks_is_shown_as_that() -> None:
+    roll = Roll()
+    seen = [MemberSeen(name="a", status="alive"), MemberSeen(name="find-b", status="alive", tags={"asks": "1"})]
+    roll.hear_gossip(Members(members=seen, full=True), NOW)
+    assert [(member.name, member.asks) for member in roll.members(NOW)] == [("a", False), ("find-b", True)]
 
 
 def test_attributes_are_asked_for_when_they_are_unknown_or_others() -> None:

@@ -130,6 +130,6 @@ def _judge_queues(seen: BrokerSeen) -> Iterator[Finding]:
 
 
 def _version(text: str) -> tuple[int, int]:
-    parts = [int(part) if part.isdigit() else 0 for part in text.split(".")[:2]]
+    parts = [int(part) if part.isdecimal() else 0 for part in text.split(".")[:2]]
     major, minor = [*parts, 0, 0][:2]
     return major, minor

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from rich.text import Text
 
-from warrener.alerts import one_line, redacted
+from warrener.alerts import clean, one_line, redacted
 from warrener.errors import WarrenerError
 from warrener.settings import Settings
-from warrener_services.cli.screen import clean, console, say
+from warrener_services.cli.screen import console, say
 
 from . import broker, gateway, gossip, host, mail, naming, store
 from .findings import Finding, Health, Look, fault

@@ -11,6 +11,7 @@ from warrener.gossips.agent import serf_program
 from warrener.gossips.agent_plan import plan_of
 from warrener.gossips.serf import SerfGossip
 from warrener.settings import Settings
+from warrener.tags import ASKS
 
 from .findings import Finding, fault, unused, warning, well
 
@@ -32,7 +33,7 @@ async def _look_at_own(settings: Settings) -> list[Finding]:
         plan = await plan_of(settings)
     except InvalidSettings as error:
         return [fault(_ABOUT, str(error), "a program with these settings does not start")]
-    if not (plan.folder / "url").exists():
+    if not (plan.folder / "name").exists():
         return [warning(_ABOUT, f"no program has run its agent in {plan.folder} yet", "start one with these settings")]
     return await _look_by(f"agent://{plan.folder}")
 
@@ -61,7 +62,7 @@ async def _look_by(url: str) -> list[Finding]:
 def judge(members: Sequence[Member], stats: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
     """Say what there is to say of an agent that lets us in."""
     here = [member for member in members if member.status is Status.ALIVE]
-    failed = [member.name for member in members if member.status is Status.FAILED]
+    failed = [member.name for member in members if member.status is Status.FAILED and ASKS not in member.tags]
     own = stats.get("agent", {}).get("name", "an agent")
     serf = stats.get("serf", {})
     yield well(_ABOUT, f"the Serf agent {own} sees {len(here)} of {len(members)} members alive")

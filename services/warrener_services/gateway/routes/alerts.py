@@ -15,7 +15,7 @@ from warrener.letters import AlertFilter, AlertRow, Letter
 from warrener.store import Changes, Transaction
 from warrener.views import LIMIT, AckAsked, AlertDetail, AlertView, Asked, LetterView
 
-from .given import TheDesk
+from .given import TheGateway
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 
@@ -35,19 +35,19 @@ class AlertsAsked(Asked):
 
 
 @router.get("", summary="List alerts, newest first")
-async def alerts(asked: Annotated[AlertsAsked, Query()], desk: TheDesk) -> list[AlertView]:
+async def alerts(asked: Annotated[AlertsAsked, Query()], gateway: TheGateway) -> list[AlertView]:
     """List what was alerted, also what is over or acknowledged."""
     which = AlertFilter(
         open=asked.open, kinds=tuple(asked.kind), severities=tuple(asked.severity), site=asked.site, owner=asked.owner,
         before=asked.before, limit=asked.limit,
     )  # fmt: skip
-    return [alert_view(row) for row in await desk.read(lambda tx: tx.alerts.list(which))]
+    return [alert_view(row) for row in await gateway.read(lambda tx: tx.alerts.list(which))]
 
 
 @router.post("/test", status_code=202, summary="Send a test alert through the whole way")
-async def test(desk: TheDesk) -> AlertDetail:
+async def test(gateway: TheGateway) -> AlertDetail:
     """Answer once it is committed. Look at it until each of its letters has ended: `outcome` says how it went."""
-    name, now = new_token(desk.rng), desk.clock.now()
+    name, now = new_token(gateway.rng), gateway.clock.now()
     alert = Alert(
         AlertKind.TEST, name, "This is a test of the alerts, asked for by `warrener alerts test`.",
         cause="Somebody wanted to know whether alerts arrive.", look="warrener alerts list",
@@ -58,11 +58,11 @@ async def test(desk: TheDesk) -> AlertDetail:
         (row,) = tx.alerts.list(AlertFilter(subject=name))
         return _detail(row, [])
 
-    return await desk.write(write)
+    return await gateway.write(write)
 
 
 @router.get("/{number}", summary="Look at an alert")
-async def show(number: TheNumber, desk: TheDesk) -> AlertDetail:
+async def show(number: TheNumber, gateway: TheGateway) -> AlertDetail:
     """Return it with the end of what was printed; a test also with what became of its letters."""
 
     def look(tx: Transaction) -> AlertDetail:
@@ -70,13 +70,13 @@ async def show(number: TheNumber, desk: TheDesk) -> AlertDetail:
         is_test = row.alert.kind == AlertKind.TEST
         return _detail(row, tx.letters.of_fold(f"test:{row.alert.subject}") if is_test else [])
 
-    return await desk.read(look)
+    return await gateway.read(look)
 
 
 @router.post("/{number}/ack", summary="Acknowledge an alert, with a note")
-async def ack(number: TheNumber, asked: AckAsked, desk: TheDesk) -> AlertView:
+async def ack(number: TheNumber, asked: AckAsked, gateway: TheGateway) -> AlertView:
     """Say that somebody takes care of it. It stays until it is over."""
-    now = desk.clock.now()
+    now = gateway.clock.now()
 
     def write(tx: Transaction) -> AlertView:
         row = _one(tx, number)
@@ -85,7 +85,7 @@ async def ack(number: TheNumber, asked: AckAsked, desk: TheDesk) -> AlertView:
         tx.alerts.ack(number, asked.by, asked.note, now)
         return alert_view(_one(tx, number))
 
-    return await desk.write(write)
+    return await gateway.write(write)
 
 
 def _one(tx: Transaction, number: int) -> AlertRow:

@@ -14,7 +14,7 @@ from warrener.settings import Settings
 from warrener.store import ConfiguredRow
 from warrener.views import ConfiguredAsked, ConfiguredView
 
-from .given import TheDesk
+from .given import TheGateway
 
 router = APIRouter(prefix="/configuration", tags=["deployment"])
 
@@ -25,26 +25,26 @@ TheName = Annotated[str, Path(description="The name of a setting, such as `log`.
 
 
 @router.get("", summary="List what is configured")
-async def listed(desk: TheDesk) -> Sequence[ConfiguredView]:
+async def listed(gateway: TheGateway) -> Sequence[ConfiguredView]:
     """What is not listed is as each program's own settings say."""
-    return [_view(row) for row in await desk.read(lambda tx: tx.configuration.all()) if row.value is not None]
+    return [_view(row) for row in await gateway.read(lambda tx: tx.configuration.all()) if row.value is not None]
 
 
 @router.put("/{name}", summary="Configure a setting for all programs")
-async def configure(name: TheName, asked: ConfiguredAsked, desk: TheDesk) -> ConfiguredView:
+async def configure(name: TheName, asked: ConfiguredAsked, gateway: TheGateway) -> ConfiguredView:
     """Programs with an agent hear of it within seconds."""
     _check(name, asked.value)
-    now = desk.clock.now()
-    version = await desk.write(lambda tx: tx.configuration.set(name, asked.value, now))
+    now = gateway.clock.now()
+    version = await gateway.write(lambda tx: tx.configuration.set(name, asked.value, now))
     return ConfiguredView(name=name, value=asked.value, version=version, at=now)
 
 
 @router.delete("/{name}", summary="Let each program's own setting hold again")
-async def forget(name: TheName, desk: TheDesk) -> ConfiguredView:
+async def forget(name: TheName, gateway: TheGateway) -> ConfiguredView:
     """Return the version at which it was given up; its value is empty."""
     _check(name, None)
-    now = desk.clock.now()
-    version = await desk.write(lambda tx: tx.configuration.set(name, None, now))
+    now = gateway.clock.now()
+    version = await gateway.write(lambda tx: tx.configuration.set(name, None, now))
     return ConfiguredView(name=name, value="", version=version, at=now)
 
 

@@ -11,10 +11,10 @@ from warrener.errors import NotFound
 from warrener.problems import meant, printable
 from warrener.store import Drain
 from warrener.views import DrainAsked, DrainView
-from warrener_services.gateway.desk import Desk
+from warrener_services.gateway.gateway import Gateway
 from warrener_services.gateway.standing import drain_view
 
-from .given import TheDesk
+from .given import TheGateway
 
 router = APIRouter(prefix="/drains", tags=["deployment"])
 
@@ -23,40 +23,40 @@ TheName = Annotated[str, Path(max_length=200, description="The name of a worker,
 
 
 @router.get("", summary="List drained workers and hosts")
-async def drains(desk: TheDesk) -> list[DrainView]:
+async def drains(gateway: TheGateway) -> list[DrainView]:
     """List what gets no more work because a person said so."""
-    return [drain_view(drain) for drain in await desk.read(lambda tx: tx.restraints.drains())]
+    return [drain_view(drain) for drain in await gateway.read(lambda tx: tx.restraints.drains())]
 
 
 @router.put("/{what}/{name}", summary="Drain a worker or a host")
-async def drain(what: What, name: TheName, asked: DrainAsked, desk: TheDesk) -> DrainView:
+async def drain(what: What, name: TheName, asked: DrainAsked, gateway: TheGateway) -> DrainView:
     """Answer once it is committed: it gets no more work from then on, and what runs there ends as planned.
 
     It stays drained when it restarts. Its schedulers tell it within about a second.
     """
-    known = _known(desk, what)
+    known = _known(gateway, what)
     if name not in known:
         raise NotFound(
             f"no {what} {printable(name)!r} was heard{meant(name, known)}; `warrener workers` lists who is there"
         )
-    wanted = Drain(what, name, asked.by, asked.reason, desk.clock.now())
-    await desk.write(lambda tx: tx.restraints.drain(wanted))
+    wanted = Drain(what, name, asked.by, asked.reason, gateway.clock.now())
+    await gateway.write(lambda tx: tx.restraints.drain(wanted))
     return drain_view(wanted)
 
 
 @router.delete("/{what}/{name}", summary="Let a worker or a host work again")
-async def undrain(what: What, name: TheName, desk: TheDesk) -> DrainView:
+async def undrain(what: What, name: TheName, gateway: TheGateway) -> DrainView:
     """Answer once it is committed; work comes within about a second."""
-    known = {(one.what, one.name): one for one in await desk.read(lambda tx: tx.restraints.drains())}
+    known = {(one.what, one.name): one for one in await gateway.read(lambda tx: tx.restraints.drains())}
     one = known.get((what, name))
     if one is None:
         raise NotFound(f"{what} {printable(name)!r} is not drained{_instead(what, name, list(known))}")
-    await desk.write(lambda tx: tx.restraints.undrain(what, name))
+    await gateway.write(lambda tx: tx.restraints.undrain(what, name))
     return drain_view(one)
 
 
-def _known(desk: Desk, what: What) -> list[str]:
-    workers = desk.roll.call(desk.clock.now())
+def _known(gateway: Gateway, what: What) -> list[str]:
+    workers = gateway.roll.call(gateway.clock.now())
     return sorted({worker.name if what == "worker" else worker.host for worker in workers})
 
 

@@ -1,4 +1,4 @@
-"""What a route is given: the desk, and the parts of its path."""
+"""What a route is given: the gateway, and the parts of its path."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from warrener_services.gateway.desk import Desk
+from warrener_services.gateway.gateway import Gateway
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
 
 
-TheDesk = Annotated[Desk, Depends(_desk)]
+TheGateway = Annotated[Gateway, Depends(_gateway)]
 TheRun = Annotated[str, Path(description="A run's id, or the beginning of one (at least 4 characters).")]
 TheTask = Annotated[str, Path(description="A task's name.")]

@@ -18,11 +18,11 @@ from warrener.store import Changes, RunFilter, RunRow, Transaction
 from warrener.views import LIMIT, Asked, RunDetail, RunPage, RunView, Submission, Submitted, Waiting, WaitingPage
 from warrener.waiting import why, why_run
 from warrener_services.gateway.accepting import accept
-from warrener_services.gateway.desk import Desk
+from warrener_services.gateway.gateway import Gateway
 from warrener_services.gateway.looking import find_run, output_of, run_detail, run_view
 from warrener_services.gateway.standing import standing
 
-from .given import TheDesk, TheRun
+from .given import TheGateway, TheRun
 
 router = APIRouter(tags=["runs"])
 
@@ -43,32 +43,32 @@ class RunsAsked(Asked):
 
 
 @router.post("/runs", status_code=202, summary="Submit runs of a workflow")
-async def submit(asked: Submission, desk: TheDesk) -> Submitted:
+async def submit(asked: Submission, gateway: TheGateway) -> Submitted:
     """Answer once the runs are committed. The same owner and key always give the same run, so repeating is safe."""
-    return await accept(desk, asked)
+    return await accept(gateway, asked)
 
 
 @router.get("/runs", summary="List runs, newest first")
-async def runs(asked: Annotated[RunsAsked, Query()], desk: TheDesk) -> RunPage:
+async def runs(asked: Annotated[RunsAsked, Query()], gateway: TheGateway) -> RunPage:
     """Return a page of runs; give its `next` as `before` for the following one."""
     before = RunId(asked.before) if asked.before else None
     which = RunFilter(tuple(asked.state), asked.owner, asked.workflow, before, asked.limit)
-    rows = await desk.read(lambda tx: tx.runs.list(which))
+    rows = await gateway.read(lambda tx: tx.runs.list(which))
     return RunPage(runs=[run_view(row) for row in rows], next=rows[-1].id if len(rows) == asked.limit else None)
 
 
 @router.get("/runs/{run}", summary="Look at a run and its tasks, or wait until they change")
 async def show(
     run: TheRun,
-    desk: TheDesk,
+    gateway: TheGateway,
     response: Response,
     wait: Annotated[float, Query(ge=0, le=60, description="Wait up to so many seconds for a change.")] = 0,
     seen: Annotated[str, Query(description="`seen` of the picture that you have; wait for another one.")] = "",
 ) -> RunDetail:
     """Return the run; with `wait` and `seen`, once it looks different or the time is over."""
-    detail = await desk.read(lambda tx: _detail(tx, run))
+    detail = await gateway.read(lambda tx: _detail(tx, run))
     if wait and detail.seen == seen:
-        detail = await _changed(desk, detail, wait)
+        detail = await _changed(gateway, detail, wait)
     response.headers["ETag"] = f'"{detail.seen}"'
     return detail
 
@@ -78,35 +78,35 @@ def _detail(tx: Transaction, run: str) -> RunDetail:
     return run_detail(row, tx.tasks.of_run(row.id))
 
 
-async def _changed(desk: Desk, seen: RunDetail, wait_s: float) -> RunDetail:
+async def _changed(gateway: Gateway, seen: RunDetail, wait_s: float) -> RunDetail:
     clock = asyncio.get_running_loop().time
     until = clock() + wait_s
-    with desk.watch.of(seen.id) as watcher:
+    with gateway.watch.of(seen.id) as watcher:
         while True:
-            detail = await desk.read(lambda tx: _detail(tx, seen.id))
+            detail = await gateway.read(lambda tx: _detail(tx, seen.id))
             left_s = until - clock()
-            if detail.seen != seen.seen or left_s <= 0 or desk.watch.closed:
+            if detail.seen != seen.seen or left_s <= 0 or gateway.watch.closed:
                 return detail
             await watcher.next(left_s)
             await asyncio.sleep(_SETTLE_S)
 
 
 @router.get("/runs/{run}/outputs", summary="Collect the outputs of a run's tasks")
-async def outputs(run: TheRun, desk: TheDesk) -> dict[str, Json]:
+async def outputs(run: TheRun, gateway: TheGateway) -> dict[str, Json]:
     """Return, by name, what the succeeded tasks gave out."""
 
     def look(tx: Transaction) -> dict[str, Json]:
         rows = tx.tasks.of_run(find_run(tx, run).id)
         return {row.name: output_of(row) for row in rows if row.state is State.SUCCEEDED}
 
-    return await desk.read(look)
+    return await gateway.read(look)
 
 
 @router.get("/runs/{run}/why", summary="Say what a run waits for")
-async def why_of_run(run: TheRun, desk: TheDesk) -> WaitingPage:
+async def why_of_run(run: TheRun, gateway: TheGateway) -> WaitingPage:
     """Say in one sentence each what the run and its unfinished tasks wait for."""
-    now = desk.clock.now()
-    heard = desk.roll.call(now)
+    now = gateway.clock.now()
+    heard = gateway.roll.call(now)
 
     def look(tx: Transaction) -> WaitingPage:
         workers = standing(heard, tx, now)
@@ -129,23 +129,23 @@ async def why_of_run(run: TheRun, desk: TheDesk) -> WaitingPage:
         ]
         return WaitingPage(run=row.id, state=row.state, why=why_run(row, len(unfinished), now), tasks=sentences)
 
-    return await desk.read(look)
+    return await gateway.read(look)
 
 
 @router.post("/runs/{run}/cancel", status_code=202, summary="Cancel a run")
-async def cancel(run: TheRun, desk: TheDesk) -> RunView:
+async def cancel(run: TheRun, gateway: TheGateway) -> RunView:
     """Answer once the wish is committed; the run is `cancelling`, then `cancelled`, when its workers have stopped."""
-    return await _intend(desk, run, "cancel")
+    return await _intend(gateway, run, "cancel")
 
 
 @router.post("/runs/{run}/retry", status_code=202, summary="Give a failed or cancelled run another go")
-async def retry(run: TheRun, desk: TheDesk) -> RunView:
+async def retry(run: TheRun, gateway: TheGateway) -> RunView:
     """Answer once the wish is committed. What succeeded stays; everything else is tried again."""
-    return await _intend(desk, run, "retry")
+    return await _intend(gateway, run, "retry")
 
 
-async def _intend(desk: Desk, prefix: str, what: Literal["cancel", "retry"]) -> RunView:
-    now = desk.clock.now()
+async def _intend(gateway: Gateway, prefix: str, what: Literal["cancel", "retry"]) -> RunView:
+    now = gateway.clock.now()
 
     def write(tx: Transaction) -> RunRow:
         run = find_run(tx, prefix)
@@ -153,8 +153,8 @@ async def _intend(desk: Desk, prefix: str, what: Literal["cancel", "retry"]) -> 
         tx.write(Changes(wanted=[(run.id, what, now)]))
         return run
 
-    run = await desk.write(write)
-    desk.wake({run.shard})
+    run = await gateway.write(write)
+    gateway.wake({run.shard})
     return run_view(run)
 
 

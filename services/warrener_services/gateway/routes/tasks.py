@@ -15,7 +15,7 @@ from warrener.waiting import why
 from warrener_services.gateway.looking import find_task, task_detail
 from warrener_services.gateway.standing import standing
 
-from .given import TheDesk, TheRun, TheTask
+from .given import TheGateway, TheRun, TheTask
 
 router = APIRouter(prefix="/runs/{run}/tasks/{name}", tags=["tasks"])
 
@@ -23,35 +23,35 @@ _PIECES = 200
 
 
 @router.get("", summary="Look at a task with its output and history")
-async def show(run: TheRun, name: TheTask, desk: TheDesk) -> TaskDetail:
+async def show(run: TheRun, name: TheTask, gateway: TheGateway) -> TaskDetail:
     """Return the task, the attempts behind it, and reports that were not applied."""
 
     def look(tx: Transaction) -> TaskDetail:
         _, task, needs = find_task(tx, run, name)
         return task_detail(task, needs, tx.tasks.attempts(task.ref), tx.notes.strays(task.ref))
 
-    return await desk.read(look)
+    return await gateway.read(look)
 
 
 @router.get("/why", summary="Say what a task waits for")
-async def why_of_task(run: TheRun, name: TheTask, desk: TheDesk) -> Waiting:
+async def why_of_task(run: TheRun, name: TheTask, gateway: TheGateway) -> Waiting:
     """Say in one sentence what the task waits for and what would release it."""
-    now = desk.clock.now()
-    heard = desk.roll.call(now)
+    now = gateway.clock.now()
+    heard = gateway.roll.call(now)
 
     def look(tx: Transaction) -> Waiting:
         row, task, needs = find_task(tx, run, name)
         sentence = why(task, row, needs, tx.tasks.attempts(task.ref), standing(heard, tx, now), now)
         return Waiting(task=task.name, state=task.state, why=sentence)
 
-    return await desk.read(look)
+    return await gateway.read(look)
 
 
 @router.get("/logs", summary="Read what a task printed")
 async def logs(  # noqa: PLR0917 - FastAPI passes them by name
     run: TheRun,
     name: TheTask,
-    desk: TheDesk,
+    gateway: TheGateway,
     stream: Literal["stdout", "stderr"] = "stdout",
     attempt: Annotated[int | None, Query(ge=1, description="Which attempt; the latest unless given.")] = None,
     start: Annotated[int, Query(ge=0, description="From which offset: `next` of the page before.")] = 0,
@@ -75,7 +75,7 @@ async def logs(  # noqa: PLR0917 - FastAPI passes them by name
             open=len(pieces) == limit or (number >= task.attempt and _may_print(task.state)),
         )
 
-    return await desk.read(look)
+    return await gateway.read(look)
 
 
 def _may_print(state: State) -> bool:

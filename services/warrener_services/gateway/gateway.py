@@ -1,4 +1,4 @@
-"""The desk: what every route works with, and whether the parts behind it are there."""
+"""What every route works with, and whether the parts behind it are there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WAKE_TIMEOUT_S = 5.0
 
 
 @dataclass(slots=True)
-class Desk:
+class Gateway:
     """What every route works with. Until `open` has found the store, whoever needs it is told to come again."""
 
     store: Store
