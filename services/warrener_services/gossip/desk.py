@@ -22,7 +22,7 @@ from typing import TypeVar
 import structlog
 
 from warrener.alerts import Alert, AlertKind
-from warrener.broker import Broker, Subscription
+from warrener.broker import Broker, Delivery, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, InvalidMessage, StoreRefused, StoreUnavailable
 from warrener.ids import new_token
@@ -199,16 +199,11 @@ class AlertDesk:
     async def _receive(self, subscription: Subscription) -> None:
         while True:
             deliveries = await subscription.take(_PREFETCH)
-            notes: list[tuple[AlertNote, str]] = []
-            for delivery in deliveries:
-                try:
-                    notes.append((decode(delivery.kind, delivery.body, AlertNote), delivery.message_id))
-                except InvalidMessage as error:
-                    log.warning("dropped an alert that cannot be read", reason=str(error))
+            notes = [note for delivery in deliveries if (note := self._read(delivery)) is not None]
 
-            def receive(tx: Transaction, notes: list[tuple[AlertNote, str]] = notes) -> None:
-                for note, message_id in notes:
-                    tx.alerts.receive(note.alert(), note.at, message_id.replace("\0", "") or new_token(self._rng))
+            def receive(tx: Transaction, notes: list[tuple[Alert, datetime, str]] = notes) -> None:
+                for note in notes:
+                    tx.alerts.receive(*note)
 
             try:
                 await self._asked(receive)
@@ -217,6 +212,19 @@ class AlertDesk:
             crash_point("gossip.received")
             await subscription.settle(deliveries)
             self._unsorted.set()
+
+    def _read(self, delivery: Delivery) -> tuple[Alert, datetime, str] | None:
+        """Return what a message alerts. Every worker may send one: it gets no further than an alert should."""
+        try:
+            note = decode(delivery.kind, delivery.body, AlertNote)
+        except InvalidMessage as error:
+            log.warning("dropped an alert that cannot be read", reason=str(error))
+            return None
+        if note.alert_kind == AlertKind.TEST:  # it would go to everybody at once, whatever hour it is
+            log.warning("dropped a test that came by message; use warrener alerts test", subject=note.subject)
+            return None
+        at = min(note.at, self._clock.now())  # an end in the future would silence all that is before it
+        return note.alert(), at, delivery.message_id.replace("\0", "") or new_token(self._rng)
 
     # ── sorting ──────────────────────────────────────────────────────────────────────────────────────────────
 

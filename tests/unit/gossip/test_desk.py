@@ -1,0 +1,129 @@
+"""An alert desk on virtual time, over a store in memory; who takes its letters is played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from email.message import EmailMessage
+from random import Random
+from typing import Any
+
+from desk import memory_engine
+from owner import LoopClock, in_virtual_time
+from warrener.alerts import Alert, AlertKind
+from warrener.brokers.memory import MemoryBroker
+from warrener.letters import AlertFilter, AlertRow
+from warrener.runtime.alerting import alert_message
+from warrener.settings import Settings
+from warrener.store import Changes
+from warrener.stores.sql import Inline, SqlStore
+from warrener_services.gossip.desk import AlertDesk, Limits
+from warrener_services.gossip.mailing import HandedOver
+from warrener_services.gossip.posting import Webhooks
+from warrener_services.gossip.routes import read_routes
+from warrener_services.gossip.trouble import Troubles, parts_seen_from
+
+DEAD = Alert(AlertKind.MEMBER_FAILED, "host-1", "host-1 does not answer")
+BACK = Alert(AlertKind.MEMBER_FAILED, "host-1", "host-1 is back", over=True)
+SETTINGS = Settings(mail_to=("ada@example.org",), alert_window=timedelta(minutes=5))
+
+
+class PostOffice:
+    """Takes every mail, or does what a test says."""
+
+    sender = "warrener@lab.example"
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[float, EmailMessage]] = []
+        self.act: Callable[[EmailMessage], Any] | None = None
+
+    async def hand_over(self, mail: EmailMessage, recipient: str) -> HandedOver:
+        self.mails.append((asyncio.get_running_loop().time(), mail))
+        result = await self.act(mail) if self.act else None
+        return result or HandedOver("sent", f"{recipient}: took it")
+
+    @property
+    def subjects(self) -> list[str]:
+        return [mail["Subject"].removeprefix("[warrener] ") for _, mail in self.mails]
+
+    @property
+    def moments(self) -> list[float]:
+        return [moment for moment, _ in self.mails]
+
+
+class Office:
+    """Desks that share a database and a post office."""
+
+    def __init__(self) -> None:
+        self.database = memory_engine()
+        self.store = SqlStore(Inline(self.database))
+        self.broker = MemoryBroker()
+        self.post = PostOffice()
+        self.clock = LoopClock()
+
+    def desk(self, who: str = "desk-1", store: Any = None, settings: Settings = SETTINGS) -> AlertDesk:
+        routes = read_routes(settings)
+        return AlertDesk(
+            store=store or self.store, broker=self.broker, clock=self.clock, rng=Random(who), who=who, routes=routes,
+            servers=self.post, webhooks=Webhooks(settings, routes.webhooks),  # type: ignore[arg-type]
+            troubles=Troubles(parts_seen_from("here")), limits=Limits(shards=4),
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def working(self, *desks: AlertDesk) -> AsyncIterator[None]:
+        running = [asyncio.create_task(desk.run()) for desk in desks]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            for task in running:
+                with suppress(asyncio.CancelledError):
+                    await task
+            await self.broker.close()
+            self.database.dispose()
+
+    async def raised(self, *alerts: Alert) -> None:
+        """Write alerts as a scheduler does."""
+        await self.store.migrate(shards=4)
+        await self.store.transact(lambda tx: tx.write(Changes(alerts=[(one, self.clock.now()) for one in alerts])))
+
+    async def alerts(self) -> Sequence[AlertRow]:
+        return await self.store.read(lambda tx: tx.alerts.list(AlertFilter()))
+
+
+# ── alerts of others ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_test_that_comes_by_message_is_told_to_nobody() -> None:
+    async def main() -> None:
+        office = Office()
+        async with office.working(office.desk()):
+            await asyncio.sleep(5)
+            test = Alert(AlertKind.TEST, "x", "a worker's")
+            for message_id, alert in (("m1", test), ("m2", DEAD)):
+                await office.broker.publish(alert_message(alert, office.clock.now(), message_id=message_id))
+            await asyncio.sleep(60)
+            assert office.post.subjects == ["Host failed: host-1"]
+            assert [row.alert.kind for row in await office.alerts()] == [AlertKind.MEMBER_FAILED]
+
+    in_virtual_time(main)
+
+
+def test_an_end_in_the_future_silences_nothing_that_comes_before() -> None:
+    async def main() -> None:
+        office = Office()
+        async with office.working(office.desk()):
+            await asyncio.sleep(5)
+            for message_id, alert in (("m1", DEAD), ("m2", BACK)):
+                at = office.clock.now().replace(year=9999)
+                await office.broker.publish(alert_message(alert, at, message_id=message_id))
+            await asyncio.sleep(600)
+            await office.raised(DEAD)
+            await asyncio.sleep(600)
+            assert office.post.subjects[-1] == "Host failed: host-1"
+            assert len(await office.alerts()) == 2
+
+    in_virtual_time(main)
