@@ -256,14 +256,9 @@ class AlertDesk:
         rows, now = tx.alerts.unsorted(_SORTED_AT_ONCE), self._clock.now()
         done, news = sort_out(rows, tx.alerts.latest({row.episode for row in rows}))
         tx.alerts.settle(done, now)
-        folds = {(destination, fold_of(one.row.alert)) for one in news for destination in self._routes.destinations}
-        letters = fold(
-            news,
-            lambda alert: self._routes.ways(alert, now),
-            tx.letters.latest(folds),
-            now,
-            lambda: new_token(self._rng),
-        )
+        ways = self._routes.ways
+        folds = {(way.destination, fold_of(one.row.alert, way)) for one in news for way in ways(one.row.alert)}
+        letters = fold(news, ways, tx.letters.latest(folds), now, lambda: new_token(self._rng))
         tx.letters.add(letter for letter in letters if not letter.id)
         for letter in letters:
             if letter.id:
@@ -323,10 +318,22 @@ class AlertDesk:
             result = HandedOver("again", f"a fault of Warrener's own: {error}")
         crash_point("gossip.handed-over")
         now = self._clock.now()
-        await self._asked(lambda tx: _write_outcome(tx, letter, result, now))
+        await self._asked(lambda tx: self._write_outcome(tx, told, result, now))
         crash_point("gossip.sent")
         say = log.info if result.verdict == "sent" else log.warning
         say("a letter of alerts", to=letter.destination, outcome=result.outcome, verdict=result.verdict)
+
+    def _write_outcome(self, tx: Transaction, told: Told, result: HandedOver, now: datetime) -> None:
+        letter = told.letter
+        if result.verdict == "sent" or letter.fold.startswith(f"{AlertKind.TEST}:"):
+            tx.letters.end(letter, now, _outcome(result))
+        elif result.verdict == "refused" and now - letter.due_at >= _REFUSED_FOR:
+            tx.letters.end(letter, now, f"given up: {result.outcome}")
+        else:
+            again_at = now + _pause(result, letter.tries)
+            if told.rows:  # they have the same quiet hours, or would not share a letter
+                again_at = self._routes.loud_at(told.rows[0].alert, letter.destination, again_at)
+            tx.letters.put_back(letter, again_at, _outcome(result), sealed=result.verdict == "unclear")
 
     async def _send(self, told: Told) -> HandedOver:
         channel, _, to = told.letter.destination.partition(":")
@@ -344,9 +351,9 @@ class AlertDesk:
                 self.raise_(alert, at)
             for alert in self._members.settled(now):
                 self.raise_(alert)
-            await self._tell_directly(now)
+            await self._tell_directly()
 
-    async def _tell_directly(self, now: datetime) -> None:
+    async def _tell_directly(self) -> None:
         """Tell of a database that is away without it, as far as this program can: each gossip program for itself."""
         trouble = self._troubles.alert_of("store")
         if trouble is None:
@@ -356,7 +363,7 @@ class AlertDesk:
         row = AlertRow(0, alert, since, alert.episode)
         content = Content()
         content.add(News(row, over=False))
-        for way in self._routes.ways(alert, now):
+        for way in self._routes.ways(alert):
             if (way.destination, since) in self._told_directly:
                 continue
             token = hashlib.blake2b(f"{since.isoformat()} {self._who}".encode(), digest_size=12).hexdigest()
@@ -377,18 +384,8 @@ class AlertDesk:
             await asyncio.sleep(_DELAYS_EVERY_S)
 
 
-def _write_outcome(tx: Transaction, letter: Letter, result: HandedOver, now: datetime) -> None:
-    if result.verdict == "sent" or letter.fold.startswith(f"{AlertKind.TEST}:"):
-        tx.letters.end(letter, now, _outcome(result))
-    elif result.verdict == "refused" and now - letter.due_at >= _REFUSED_FOR:
-        tx.letters.end(letter, now, f"given up: {result.outcome}")
-    else:
-        again = (
-            _REFUSED_AGAIN
-            if result.verdict == "refused"
-            else min(_FIRST_AGAIN * 2 ** min(letter.tries - 1, 9), _LAST_AGAIN)
-        )
-        tx.letters.put_back(letter, now + again, _outcome(result), sealed=result.verdict == "unclear")
+def _pause(result: HandedOver, tries: int) -> timedelta:
+    return _REFUSED_AGAIN if result.verdict == "refused" else min(_FIRST_AGAIN * 2 ** min(tries - 1, 9), _LAST_AGAIN)
 
 
 def _outcome(result: HandedOver) -> str:

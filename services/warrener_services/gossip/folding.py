@@ -1,9 +1,10 @@
 """Folding: what is news, and which letter tells it. Pure.
 
-The first alert of a fold (a severity, for a destination) waits a tenth of the window for its like: who fails is seldom
-alone, and 10,000 failures are one mail. What follows within a span is gathered into the next letter, and while there is
-always more to tell the spans grow. What is critical goes out at once and begins with a span of seconds, for a host's
-death must not wait behind another's. A recovery within a span stands in the same letter.
+The first alert of a fold (a severity, for a destination and its quiet hours) waits a tenth of the window for its like:
+who fails is seldom alone, and 10,000 failures are one mail. What follows within a span is gathered into the next
+letter, and while there is always more to tell the spans grow. What is critical goes out at once and begins with a span
+of seconds, for a host's death must not wait behind another's. A recovery within a span stands in the same letter. What
+would be due in quiet hours is due when they end.
 """
 
 from __future__ import annotations
@@ -93,9 +94,11 @@ def sort_out(rows: Sequence[AlertRow], latest: Mapping[str, AlertRow]) -> tuple[
     return done, news
 
 
-def fold_of(alert: Alert) -> str:
-    """Return which alerts share letters; a test stands alone, and waits for nothing."""
-    return f"{_TEST}{alert.subject}" if alert.kind == AlertKind.TEST else str(alert.severity)
+def fold_of(alert: Alert, way: Way) -> str:
+    """Return which alerts share letters: those of a severity and of the same quiet hours; a test stands alone."""
+    if alert.kind == AlertKind.TEST:
+        return f"{_TEST}{alert.subject}"
+    return f"{alert.severity} {way.hush}".rstrip()
 
 
 def fold(
@@ -110,7 +113,7 @@ def fold(
     touched: dict[tuple[str, str], tuple[Letter, Content]] = {}
     for one in news:
         for way in ways(one.row.alert):
-            key = (way.destination, fold_of(one.row.alert))
+            key = (way.destination, fold_of(one.row.alert, way))
             if key not in touched:
                 letter = _open(known.get(key), key, way, now, new_token)
                 touched[key] = letter, Content.read(letter.content)
@@ -135,4 +138,4 @@ def when(last: Letter | None, fold: str, way: Way, now: datetime) -> tuple[datet
     due_at, span = now if urgent or fold.startswith(_TEST) else now + way.window / 10, first
     if last is not None and now < (end := last.due_at + timedelta(seconds=last.span_s)):
         due_at, span = end, min(_GROWTH * timedelta(seconds=last.span_s), most)
-    return max(due_at, way.quiet_until or due_at), span
+    return way.loud_at(due_at), span

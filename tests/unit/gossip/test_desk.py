@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from email.message import EmailMessage
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -20,7 +21,7 @@ from warrener.settings import Settings
 from warrener.store import Changes
 from warrener.stores.sql import Inline, SqlStore
 from warrener_services.gossip.desk import AlertDesk, Limits
-from warrener_services.gossip.mailing import HandedOver
+from warrener_services.gossip.mailing import HandedOver, Verdict
 from warrener_services.gossip.posting import Webhooks
 from warrener_services.gossip.routes import read_routes
 from warrener_services.gossip.trouble import Troubles, parts_seen_from
@@ -30,6 +31,18 @@ BACK = Alert(AlertKind.MEMBER_FAILED, "host-1", "host-1 is back", over=True)
 SETTINGS = Settings(mail_to=("ada@example.org",), alert_window=timedelta(minutes=5))
 
 
+def failed(n: int) -> Alert:
+    return Alert(AlertKind.TASK_FAILED, f"run/{n}", f"{n} failed")
+
+
+async def answer(verdict: Verdict) -> HandedOver:
+    return HandedOver(verdict, "as the test says")
+
+
+async def took() -> HandedOver:
+    return await answer("sent")
+
+
 class PostOffice:
     """Takes every mail, or does what a test says."""
 
@@ -37,12 +50,11 @@ class PostOffice:
 
     def __init__(self) -> None:
         self.mails: list[tuple[float, EmailMessage]] = []
-        self.act: Callable[[EmailMessage], Any] | None = None
+        self.act: Callable[[EmailMessage], Awaitable[HandedOver]] = lambda _: took()
 
     async def hand_over(self, mail: EmailMessage, recipient: str) -> HandedOver:
         self.mails.append((asyncio.get_running_loop().time(), mail))
-        result = await self.act(mail) if self.act else None
-        return result or HandedOver("sent", f"{recipient}: took it")
+        return await self.act(mail)
 
     @property
     def subjects(self) -> list[str]:
@@ -125,5 +137,24 @@ def test_an_end_in_the_future_silences_nothing_that_comes_before() -> None:
             await asyncio.sleep(600)
             assert office.post.subjects[-1] == "Host failed: host-1"
             assert len(await office.alerts()) == 2
+
+    in_virtual_time(main)
+
+
+# ── letters that wait ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_letter_that_nobody_took_before_quiet_hours_waits_until_they_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        office = Office()
+        file = tmp_path / "routes.yaml"
+        file.write_text('routes: [{to: ada@example.org, quiet: {from: "00:05", to: "00:20"}}]')  # midnight is now
+        office.post.act = lambda _: answer("again") if asyncio.get_running_loop().time() < 290 else took()
+        async with office.working(office.desk(settings=Settings(alert_routes=file))):
+            await asyncio.sleep(200)
+            await office.raised(failed(1))
+            await asyncio.sleep(1200)
+        assert office.post.moments[-2] < 300
+        assert 1200 <= office.post.moments[-1] < 1205
 
     in_virtual_time(main)
