@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from random import Random
-from typing import TypeVar
 
 import structlog
 
@@ -29,11 +27,11 @@ from warrener.ids import new_token
 from warrener.letters import AlertRow, Letter
 from warrener.membership import Notice
 from warrener.messages import AlertNote, decode
-from warrener.runtime.parts import migrated
 from warrener.store import Changes, Store, Transaction
 from warrener.topology import ALERTS
 
 from .absence import Pauses
+from .asking import Asking
 from .composing import Told, mail, named, posted
 from .crash_points import crash_point
 from .delays import DelayWatch
@@ -45,7 +43,6 @@ from .routes import Routes
 from .trouble import Troubles
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 _SORTED_AT_ONCE = 500
 _TAKEN_AT_ONCE = 100
@@ -87,7 +84,7 @@ class AlertDesk:
         troubles: Troubles,
         limits: Limits,
     ) -> None:
-        self._store, self._broker, self._clock, self._rng, self._who = store, broker, clock, rng, who
+        self._store, self._broker, self._clock, self._rng, self._who = Asking(store, self), broker, clock, rng, who
         self._routes, self._servers, self._webhooks = routes, servers, webhooks
         self._troubles, self._limits = troubles, limits
         self._members = MemberAlerts()
@@ -136,34 +133,9 @@ class AlertDesk:
             tasks.create_task(self._open_then_work(tasks))
 
     async def _open_then_work(self, tasks: asyncio.TaskGroup) -> None:
-        while not await self._reached(partial(migrated, self._store, shards=self._limits.shards)):
-            pass
+        await self._store.open(shards=self._limits.shards)
         for work in (self._keep_own, self._hear_messages, self._sort, self._deliver, self._watch_delays):
             tasks.create_task(work())
-
-    async def _reached(self, ask: Callable[[], object]) -> bool:
-        """Ask the store something; tell whether it answered, and know from then on whether it is there."""
-        try:
-            async with asyncio.timeout(20):
-                await ask()  # type: ignore[misc]
-        except (StoreUnavailable, TimeoutError) as error:
-            self.away("store", str(error) or "it does not answer")
-            await asyncio.sleep(_LOOK_EVERY_S)
-            return False
-        self.back("store")
-        return True
-
-    async def _asked(self, work: Callable[[Transaction], T], *, write: bool = True) -> T:
-        """Ask the store until it answers."""
-        while True:
-            try:
-                result = await (self._store.transact(work) if write else self._store.read(work))
-            except StoreUnavailable as error:
-                self.away("store", str(error))
-                await asyncio.sleep(_LOOK_EVERY_S)
-            else:
-                self.back("store")
-                return result
 
     # ── into the store ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,7 +147,7 @@ class AlertDesk:
             if not some:
                 continue
             try:
-                await self._asked(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
+                await self._store.write(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
             except StoreRefused as error:
                 log.error("the database does not take alerts", reason=str(error), texts=[one.text for one, _ in some])
             del self._own[: len(some)]
@@ -206,7 +178,7 @@ class AlertDesk:
                     tx.alerts.receive(*note)
 
             try:
-                await self._asked(receive)
+                await self._store.write(receive)
             except StoreRefused as error:
                 log.error("dropped alerts that the database does not take", reason=str(error), alerts=len(notes))
             crash_point("gossip.received")
@@ -241,10 +213,10 @@ class AlertDesk:
 
     async def _sort_some(self) -> bool:
         """Sort what is there; tell whether there may be more."""
-        if not await self._asked(lambda tx: tx.alerts.unsorted(1), write=False):
+        if not await self._store.read(lambda tx: tx.alerts.unsorted(1)):
             return False
         try:
-            number = await self._asked(self._sort_in)
+            number = await self._store.write(self._sort_in)
         except Fenced as error:
             log.debug("another desk was faster", reason=str(error))
             return True
@@ -272,7 +244,7 @@ class AlertDesk:
             while True:
                 self._due.clear()
                 now = self._clock.now()
-                waiting = await self._asked(lambda tx, now=now: tx.letters.waiting(now, _TAKEN_AT_ONCE), write=False)  # type: ignore[misc]
+                waiting = await self._store.read(lambda tx, now=now: tx.letters.waiting(now, _TAKEN_AT_ONCE))  # type: ignore[misc]
                 self._seen = {letter.id: self._seen[letter.id] for letter in waiting if letter.id in self._seen}
                 for letter in waiting:
                     if len(self._handing) >= _HANDED_AT_ONCE:
@@ -295,7 +267,7 @@ class AlertDesk:
         return now_s - since_s >= self._limits.lease_s
 
     async def _take(self, seen: Letter, tasks: asyncio.TaskGroup) -> None:
-        taken = await self._asked(lambda tx: tx.letters.take(seen, self._who))
+        taken = await self._store.write(lambda tx: tx.letters.take(seen, self._who))
         if taken is None:
             return
         crash_point("gossip.taken")
@@ -309,7 +281,7 @@ class AlertDesk:
 
     async def _hand_over(self, letter: Letter) -> None:
         content = Content.read(letter.content)
-        rows = await self._asked(lambda tx: tx.alerts.load(named(content)), write=False)
+        rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
         told = Told.of(letter, rows)
         try:
             result = await self._send(told)
@@ -318,7 +290,7 @@ class AlertDesk:
             result = HandedOver("again", f"a fault of Warrener's own: {error}")
         crash_point("gossip.handed-over")
         now = self._clock.now()
-        await self._asked(lambda tx: self._write_outcome(tx, told, result, now))
+        await self._store.write(lambda tx: self._write_outcome(tx, told, result, now))
         crash_point("gossip.sent")
         say = log.info if result.verdict == "sent" else log.warning
         say("a letter of alerts", to=letter.destination, outcome=result.outcome, verdict=result.verdict)
@@ -380,7 +352,7 @@ class AlertDesk:
                     self._own.append((alert, at))
                     self._heard.set()
             except StoreUnavailable as error:
-                self.away("store", str(error))
+                self._store.missed(error)
             await asyncio.sleep(_DELAYS_EVERY_S)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -11,10 +12,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from desk import memory_engine
 from owner import LoopClock, in_virtual_time
 from warrener.alerts import Alert, AlertKind
 from warrener.brokers.memory import MemoryBroker
+from warrener.errors import StoreUnavailable
 from warrener.letters import AlertFilter, AlertRow
 from warrener.runtime.alerting import alert_message
 from warrener.settings import Settings
@@ -137,6 +141,84 @@ def test_an_end_in_the_future_silences_nothing_that_comes_before() -> None:
             await asyncio.sleep(600)
             assert office.post.subjects[-1] == "Host failed: host-1"
             assert len(await office.alerts()) == 2
+
+    in_virtual_time(main)
+
+
+# ── a database that is away ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Ailing:
+    """A store of which some ways do not work when a test wants."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self.sick: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.asked: Counter[str] = Counter()
+
+    def __getattr__(self, way: str) -> Any:
+        async def ask(*args: Any, **named: Any) -> Any:
+            self.asked[way] += 1
+            if way in self.sick:
+                await self.sick[way]()
+            return await getattr(self._store, way)(*args, **named)
+
+        return ask
+
+
+async def refuse() -> None:
+    raise StoreUnavailable("no space is left")
+
+
+async def hang() -> None:
+    await asyncio.sleep(10_000)
+
+
+def test_a_database_that_can_only_be_read_is_told() -> None:
+    async def main() -> None:
+        office = Office()
+        store = Ailing(office.store)
+        desk = office.desk(store=store)
+        async with office.working(desk):
+            await asyncio.sleep(5)
+            store.sick["transact"] = refuse
+            desk.raise_(DEAD)
+            await asyncio.sleep(30)
+            assert office.post.subjects == ["Trouble with the database: database"]
+            store.sick.clear()
+            await asyncio.sleep(5)
+            assert office.post.subjects[1:] == ["1 trouble with the database (1 over), 1 host failed"]
+
+    in_virtual_time(main)
+
+
+def test_a_silent_database_is_told_soon_and_said_to_be_waited_for_once() -> None:
+    async def main() -> None:
+        office = Office()
+        store = Ailing(office.store)
+        store.sick = {"read": hang, "migrate": hang}
+        with capture_logs() as logs:
+            async with office.working(office.desk(store=store)):
+                await asyncio.sleep(300)
+        assert office.post.moments[0] <= 25
+        body = office.post.mails[0][1].get_body(("plain",)).get_content()
+        assert "has not answered for 10 s" in body
+        assert [line["event"] for line in logs].count("a part is away; trying again until it is back") == 1
+
+    in_virtual_time(main)
+
+
+def test_a_migration_may_take_as_long_as_it_likes() -> None:
+    async def main() -> None:
+        office = Office()
+        store = Ailing(office.store)
+        store.sick = {"migrate": lambda: asyncio.sleep(600)}
+        desk = office.desk(store=store)
+        async with office.working(desk):
+            desk.raise_(DEAD)
+            await asyncio.sleep(610)
+            assert store.asked["migrate"] == 1
+            assert office.post.subjects == ["Host failed: host-1"]
 
     in_virtual_time(main)
 
