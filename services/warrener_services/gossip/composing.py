@@ -39,10 +39,6 @@ class Told:
     content: Content
     rows: Sequence[AlertRow]
 
-    @classmethod
-    def of(cls, letter: Letter, rows: Sequence[AlertRow]) -> Told:
-        return cls(letter, Content.read(letter.content), rows)
-
     @property
     def alone(self) -> AlertRow | None:
         """The one alert that it tells of, if it is one."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -32,29 +31,25 @@ from warrener.topology import ALERTS
 
 from .absence import Pauses
 from .asking import Asking
-from .composing import Told, mail, named, posted
+from .channels import Channels
+from .composing import Told
 from .crash_points import crash_point
 from .delays import DelayWatch
 from .folding import Content, News, fold, fold_of, sort_out
-from .mailing import HandedOver, MailServers
+from .mailing import MailServers
 from .members import MemberAlerts
 from .posting import Webhooks
+from .postman import Postman
 from .routes import Routes
 from .trouble import Troubles
 
 log = structlog.get_logger(__name__)
 
 _SORTED_AT_ONCE = 500
-_TAKEN_AT_ONCE = 100
-_HANDED_AT_ONCE = 8
 _LOOK_EVERY_S = 1.0
 _DELAYS_EVERY_S = 5.0
 _PREFETCH = 100
 _LOCAL = 10_000
-_FIRST_AGAIN = timedelta(seconds=5)
-_LAST_AGAIN = timedelta(minutes=1)
-_REFUSED_AGAIN = timedelta(hours=1)
-_REFUSED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +80,15 @@ class AlertDesk:
         limits: Limits,
     ) -> None:
         self._store, self._broker, self._clock, self._rng, self._who = Asking(store, self), broker, clock, rng, who
-        self._routes, self._servers, self._webhooks = routes, servers, webhooks
+        self._routes, self._channels = routes, Channels(servers, webhooks)
+        self._postman = Postman(
+            store=self._store, clock=clock, who=who, routes=routes, channels=self._channels, lease_s=limits.lease_s
+        )
         self._troubles, self._limits = troubles, limits
         self._members = MemberAlerts()
         self._delays = DelayWatch(store, backlog=limits.backlog, stuck=limits.stuck)
         self._own: list[tuple[Alert, datetime]] = []
         self._heard, self._unsorted = asyncio.Event(), asyncio.Event()
-        self._handing: dict[int, asyncio.Task[None]] = {}
-        self._seen: dict[int, tuple[tuple[str | None, int], float]] = {}
-        self._due = asyncio.Event()
         self._told_directly: set[tuple[str, datetime]] = set()
 
     # ── what it hears ────────────────────────────────────────────────────────────────────────────────────────
@@ -134,7 +129,7 @@ class AlertDesk:
 
     async def _open_then_work(self, tasks: asyncio.TaskGroup) -> None:
         await self._store.open(shards=self._limits.shards)
-        for work in (self._keep_own, self._hear_messages, self._sort, self._deliver, self._watch_delays):
+        for work in (self._keep_own, self._hear_messages, self._sort, self._postman.run, self._watch_delays):
             tasks.create_task(work())
 
     # ── into the store ───────────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +215,7 @@ class AlertDesk:
         except Fenced as error:
             log.debug("another desk was faster", reason=str(error))
             return True
-        self._due.set()
+        self._postman.hurry()
         return number == _SORTED_AT_ONCE
 
     def _sort_in(self, tx: Transaction) -> int:
@@ -236,82 +231,6 @@ class AlertDesk:
             if letter.id:
                 tx.letters.rewrite(letter)
         return len(rows)
-
-    # ── handing over ─────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _deliver(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._due.clear()
-                now = self._clock.now()
-                waiting = await self._store.read(lambda tx, now=now: tx.letters.waiting(now, _TAKEN_AT_ONCE))  # type: ignore[misc]
-                self._seen = {letter.id: self._seen[letter.id] for letter in waiting if letter.id in self._seen}
-                for letter in waiting:
-                    if len(self._handing) >= _HANDED_AT_ONCE:
-                        break
-                    if letter.id not in self._handing and self._may_take(letter):
-                        await self._take(letter, tasks)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY_S):
-                        await self._due.wait()
-
-    def _may_take(self, letter: Letter) -> bool:
-        """Tell whether nobody holds a letter, or somebody who has been silent for too long."""
-        if letter.taken_by is None:
-            return True
-        now_s, state = asyncio.get_running_loop().time(), (letter.taken_by, letter.tries)
-        seen, since_s = self._seen.setdefault(letter.id, (state, now_s))
-        if seen != state:
-            self._seen[letter.id] = (state, now_s)
-            return False
-        return now_s - since_s >= self._limits.lease_s
-
-    async def _take(self, seen: Letter, tasks: asyncio.TaskGroup) -> None:
-        taken = await self._store.write(lambda tx: tx.letters.take(seen, self._who))
-        if taken is None:
-            return
-        crash_point("gossip.taken")
-        task = tasks.create_task(self._hand_over(taken))
-        self._handing[taken.id] = task
-        task.add_done_callback(lambda _: self._handed(taken.id))
-
-    def _handed(self, number: int) -> None:
-        del self._handing[number]
-        self._due.set()
-
-    async def _hand_over(self, letter: Letter) -> None:
-        content = Content.read(letter.content)
-        rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
-        told = Told.of(letter, rows)
-        try:
-            result = await self._send(told)
-        except Exception as error:  # a letter that cannot be written must not keep the others
-            log.exception("a letter cannot be sent", letter=letter.token)
-            result = HandedOver("again", f"a fault of Warrener's own: {error}")
-        crash_point("gossip.handed-over")
-        now = self._clock.now()
-        await self._store.write(lambda tx: self._write_outcome(tx, told, result, now))
-        crash_point("gossip.sent")
-        say = log.info if result.verdict == "sent" else log.warning
-        say("a letter of alerts", to=letter.destination, outcome=result.outcome, verdict=result.verdict)
-
-    def _write_outcome(self, tx: Transaction, told: Told, result: HandedOver, now: datetime) -> None:
-        letter = told.letter
-        if result.verdict == "sent" or letter.fold.startswith(f"{AlertKind.TEST}:"):
-            tx.letters.end(letter, now, _outcome(result))
-        elif result.verdict == "refused" and now - letter.due_at >= _REFUSED_FOR:
-            tx.letters.end(letter, now, f"given up: {result.outcome}")
-        else:
-            again_at = now + _pause(result, letter.tries)
-            if told.rows:  # they have the same quiet hours, or would not share a letter
-                again_at = self._routes.loud_at(told.rows[0].alert, letter.destination, again_at)
-            tx.letters.put_back(letter, again_at, _outcome(result), sealed=result.verdict == "unclear")
-
-    async def _send(self, told: Told) -> HandedOver:
-        channel, _, to = told.letter.destination.partition(":")
-        if channel == "webhook":
-            return await self._webhooks.post(to, posted(told))
-        return await self._servers.hand_over(mail(told, sender=self._servers.sender, recipient=to), to)
 
     # ── what only time tells ─────────────────────────────────────────────────────────────────────────────────
 
@@ -340,7 +259,7 @@ class AlertDesk:
                 continue
             token = hashlib.blake2b(f"{since.isoformat()} {self._who}".encode(), digest_size=12).hexdigest()
             letter = Letter(token, way.destination, "direct", content.written(), since, since, since, 0.0)
-            result = await self._send(Told(letter, content, [row]))
+            result = await self._channels.send(Told(letter, content, [row]))
             log.warning("a letter of alerts, without the database", to=way.destination, outcome=result.outcome)
             if result.verdict != "again":
                 self._told_directly.add((way.destination, since))
@@ -354,14 +273,3 @@ class AlertDesk:
             except StoreUnavailable as error:
                 self._store.missed(error)
             await asyncio.sleep(_DELAYS_EVERY_S)
-
-
-def _pause(result: HandedOver, tries: int) -> timedelta:
-    return _REFUSED_AGAIN if result.verdict == "refused" else min(_FIRST_AGAIN * 2 ** min(tries - 1, 9), _LAST_AGAIN)
-
-
-def _outcome(result: HandedOver) -> str:
-    return f"{_OUTCOMES[result.verdict]}: {result.outcome}"
-
-
-_OUTCOMES = {"sent": "sent", "again": "waits", "unclear": "unclear, sent again", "refused": "refused"}
