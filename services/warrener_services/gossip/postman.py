@@ -118,7 +118,8 @@ class Postman:
             again_at = now + _pause(result, letter.tries)
             if told.rows:  # they have the same quiet hours, or would not share a letter
                 again_at = self._routes.loud_at(told.rows[0].alert, letter.destination, again_at)
-            tx.letters.put_back(letter, again_at, _outcome(result), sealed=result.verdict == "unclear")
+            # What follows joins a letter that nobody took, never one that is refused: it may be for what it says.
+            tx.letters.put_back(letter, again_at, _outcome(result), sealed=result.verdict != "again")
 
 
 def _pause(result: HandedOver, tries: int) -> timedelta:

@@ -240,3 +240,31 @@ def test_a_letter_that_nobody_took_before_quiet_hours_waits_until_they_end(tmp_p
         assert 1200 <= office.post.moments[-1] < 1205
 
     in_virtual_time(main)
+
+
+def test_what_is_refused_for_its_content_holds_up_nothing_that_follows() -> None:
+    async def main() -> None:
+        office = Office()
+        office.post.act = lambda mail: answer("refused" if "run/1" in str(mail) else "sent")
+        async with office.working(office.desk()):
+            await office.raised(failed(1))
+            await asyncio.sleep(60)
+            await office.raised(failed(2))
+            await asyncio.sleep(360)
+            assert office.post.subjects == ["Task failed: run/1", "Task failed: run/2"]
+
+    in_virtual_time(main)
+
+
+def test_what_nobody_took_is_joined_by_what_follows() -> None:
+    async def main() -> None:
+        office = Office()
+        office.post.act = lambda _: answer("again" if asyncio.get_running_loop().time() < 200 else "sent")
+        async with office.working(office.desk()):
+            await office.raised(failed(1))
+            await asyncio.sleep(60)
+            await office.raised(failed(2))
+            await asyncio.sleep(360)
+            assert office.post.subjects[-1] == "2 tasks failed"
+
+    in_virtual_time(main)
