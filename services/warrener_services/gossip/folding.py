@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter
 
 from warrener.alerts import Alert, AlertKind, Severity
 from warrener.letters import AlertRow, Letter, Sorted
@@ -65,7 +68,11 @@ class Content:
 
     @classmethod
     def read(cls, text: str) -> Content:
-        return cls(**json.loads(text))
+        """Read what `written` wrote, without what a newer program may have added. Raises ValueError."""
+        return _CONTENT.validate_json(text)
+
+
+_CONTENT = TypeAdapter(Content)
 
 
 def sort_out(rows: Sequence[AlertRow], latest: Mapping[str, AlertRow]) -> tuple[Sorted, list[News]]:
@@ -115,20 +122,23 @@ def fold(
         for way in ways(one.row.alert):
             key = (way.destination, fold_of(one.row.alert, way))
             if key not in touched:
-                letter = _open(known.get(key), key, way, now, new_token)
-                touched[key] = letter, Content.read(letter.content)
+                touched[key] = _open(known.get(key), key, way, now, new_token)
             touched[key][1].add(one)
     return [replace(letter, content=content.written()) for letter, content in touched.values()]
 
 
-def _open(last: Letter | None, key: tuple[str, str], way: Way, now: datetime, new_token: Callable[[], str]) -> Letter:
+def _open(
+    last: Letter | None, key: tuple[str, str], way: Way, now: datetime, new_token: Callable[[], str]
+) -> tuple[Letter, Content]:
     if last is not None and not last.sealed and last.ended_at is None:
-        return last
+        with suppress(ValueError):  # what cannot be read is not added to
+            return last, Content.read(last.content)
     due_at, span = when(last, key[1], way, now)
-    return Letter(
-        token=new_token(), destination=key[0], fold=key[1], content=Content().written(), opened_at=now, due_at=due_at,
-        try_at=due_at, span_s=span.total_seconds(),
+    letter = Letter(
+        token=new_token(), destination=key[0], fold=key[1], content="", opened_at=now, due_at=due_at, try_at=due_at,
+        span_s=span.total_seconds(),
     )  # fmt: skip
+    return letter, Content()
 
 
 def when(last: Letter | None, fold: str, way: Way, now: datetime) -> tuple[datetime, timedelta]:

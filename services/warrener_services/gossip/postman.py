@@ -93,20 +93,24 @@ class Postman:
         self.hurry()
 
     async def _hand_over(self, letter: Letter) -> None:
-        content = Content.read(letter.content)
-        rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
-        told = Told(letter, content, rows)
-        try:
-            result = await self._channels.send(told)
-        except Exception as error:  # a letter that cannot be written must not keep the others
-            log.exception("a letter cannot be sent", letter=letter.token)
-            result = HandedOver("again", f"a fault of Warrener's own: {error}")
+        told, result = await self._tried(letter)
         crash_point("gossip.handed-over")
         now = self._clock.now()
         await self._store.write(lambda tx: self._write_outcome(tx, told, result, now))
         crash_point("gossip.sent")
         say = log.info if result.verdict == "sent" else log.warning
         say("a letter of alerts", to=letter.destination, outcome=result.outcome, verdict=result.verdict)
+
+    async def _tried(self, letter: Letter) -> tuple[Told, HandedOver]:
+        """Send a letter; return what it tells, as far as it can be read, and how it went."""
+        try:
+            content = Content.read(letter.content)
+        except ValueError as error:
+            log.error("a letter cannot be read", letter=letter.token, reason=str(error))
+            return Told(letter, Content(), ()), HandedOver("unclear", "this version cannot read it")
+        rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
+        told = Told(letter, content, rows)
+        return told, await self._channels.send(told)
 
     def _write_outcome(self, tx: Transaction, told: Told, result: HandedOver, now: datetime) -> None:
         letter = told.letter

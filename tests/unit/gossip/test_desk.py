@@ -19,12 +19,13 @@ from owner import LoopClock, in_virtual_time
 from warrener.alerts import Alert, AlertKind
 from warrener.brokers.memory import MemoryBroker
 from warrener.errors import StoreUnavailable
-from warrener.letters import AlertFilter, AlertRow
+from warrener.letters import AlertFilter, AlertRow, Letter
 from warrener.runtime.alerting import alert_message
 from warrener.settings import Settings
 from warrener.store import Changes
 from warrener.stores.sql import Inline, SqlStore
 from warrener_services.gossip.desk import AlertDesk, Limits
+from warrener_services.gossip.folding import Content
 from warrener_services.gossip.mailing import HandedOver, Verdict
 from warrener_services.gossip.posting import Webhooks
 from warrener_services.gossip.routes import read_routes
@@ -108,6 +109,10 @@ class Office:
 
     async def alerts(self) -> Sequence[AlertRow]:
         return await self.store.read(lambda tx: tx.alerts.list(AlertFilter()))
+
+    async def letters(self) -> Sequence[Letter]:
+        """Return what is not out yet."""
+        return await self.store.read(lambda tx: tx.letters.waiting(self.clock.now() + timedelta(days=1), 100))
 
 
 # ── alerts of others ─────────────────────────────────────────────────────────────────────────────────────────
@@ -266,5 +271,52 @@ def test_what_nobody_took_is_joined_by_what_follows() -> None:
             await office.raised(failed(2))
             await asyncio.sleep(360)
             assert office.post.subjects[-1] == "2 tasks failed"
+
+    in_virtual_time(main)
+
+
+def test_a_letter_that_cannot_be_read_waits_and_keeps_nobody() -> None:
+    async def main() -> None:
+        office = Office()
+        async with office.working(office.desk()):
+            await office.raised(failed(1))
+            await asyncio.sleep(10)
+            (waiting,) = await office.letters()
+            waiting.content = '{"raised": 7}'
+            await office.store.transact(lambda tx: tx.letters.rewrite(waiting))
+            await office.raised(failed(2))
+            await asyncio.sleep(360)
+            assert office.post.subjects == ["Task failed: run/2"]
+            assert [letter.outcome for letter in await office.letters()] == [
+                "unclear, sent again: this version cannot read it"
+            ]
+
+    in_virtual_time(main)
+
+
+def test_what_a_newer_desk_adds_to_a_letter_is_ignored() -> None:
+    content = Content.read('{"raised": [1], "over": [], "counts": {"backlog": [1, 0]}, "muted": true}')
+
+    assert (content.raised, content.began) == ([1], 1)
+
+
+def test_a_letter_that_cannot_be_sent_keeps_no_other() -> None:
+    async def burn(mail: EmailMessage) -> HandedOver:
+        if "host-1" in str(mail):
+            raise RuntimeError("it burns")
+        return await took()
+
+    async def main() -> None:
+        office = Office()
+        office.post.act = burn
+        async with office.working(office.desk()):
+            await office.raised(DEAD)
+            await asyncio.sleep(60)
+            await office.raised(failed(1))
+            await asyncio.sleep(60)
+            assert office.post.subjects[-1] == "Task failed: run/1"
+            assert [letter.outcome for letter in await office.letters()] == [
+                "unclear, sent again: a fault of Warrener's own: it burns"
+            ]
 
     in_virtual_time(main)
