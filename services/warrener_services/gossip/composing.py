@@ -218,9 +218,7 @@ def mail(told: Told, *, sender: str, recipient: str) -> EmailMessage:
         message["Importance"] = "high"
     message.set_content(text(told), cte="quoted-printable")
     message.add_alternative(html(told), subtype="html", cte="quoted-printable")
-    message.set_boundary(
-        f"=_{told.letter.token}"
-    )  # by chance otherwise, and a repetition should be the same
+    message.set_boundary(f"=_{told.letter.token}")  # by chance otherwise, and a repetition should be the same
     return message
 
 

@@ -54,7 +54,7 @@ _LOCAL = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`lease_s`: how long a letter's holder may be silent; longer than handing over can take."""
+    """`lease_s`: how long a letter's holder may be silent; longer than handing over may take."""
 
     backlog: int = 50_000
     stuck: timedelta = timedelta(days=1)

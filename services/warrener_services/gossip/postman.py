@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 _TAKEN_AT_ONCE = 100
 _HANDED_AT_ONCE = 8
 _LOOK_EVERY_S = 1.0
+_HANDED_WITHIN_S = 90.0  # less than a lease: nobody else has taken the letter by then
+_STOPS_WITHIN_S = 5.0
 _FIRST_AGAIN = timedelta(seconds=5)
 _LAST_AGAIN = timedelta(minutes=1)
 _REFUSED_AGAIN = timedelta(hours=1)
@@ -42,6 +44,7 @@ class Postman:
         self._routes, self._channels = routes, channels
         self._handing: dict[int, asyncio.Task[None]] = {}
         self._seen: dict[int, tuple[tuple[str | None, int], float]] = {}
+        self._misses = 0
         self._due = asyncio.Event()
 
     def hurry(self) -> None:
@@ -49,18 +52,26 @@ class Postman:
         self._due.set()
 
     async def run(self) -> None:
-        """Hand over until cancelled."""
+        """Hand over until cancelled, and a little longer what is being handed over then."""
         async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._due.clear()
-                await self._take_some(tasks)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY_S):
-                        await self._due.wait()
+            try:
+                while True:
+                    self._due.clear()
+                    await self._take_some(tasks)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_EVERY_S):
+                            await self._due.wait()
+            finally:
+                # A mail that is cut off between the server's yes and the commit goes out twice.
+                if self._handing:
+                    await asyncio.wait(self._handing.values(), timeout=_STOPS_WITHIN_S)
 
     async def _take_some(self, tasks: asyncio.TaskGroup) -> None:
         now = self._clock.now()
         waiting = await self._store.read(lambda tx: tx.letters.waiting(now, _TAKEN_AT_ONCE))
+        if self._misses != self._store.misses:
+            # A holder could not say how it went either: its lease begins anew.
+            self._misses, self._seen = self._store.misses, {}
         self._seen = {letter.id: self._seen[letter.id] for letter in waiting if letter.id in self._seen}
         for letter in waiting:
             if len(self._handing) >= _HANDED_AT_ONCE:
@@ -108,9 +119,14 @@ class Postman:
         except ValueError as error:
             log.error("a letter cannot be read", letter=letter.token, reason=str(error))
             return Told(letter, Content(), ()), HandedOver("unclear", "this version cannot read it")
-        rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
-        told = Told(letter, content, rows)
-        return told, await self._channels.send(told)
+        told = Told(letter, content, ())
+        try:
+            async with asyncio.timeout(_HANDED_WITHIN_S):
+                rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
+                told = Told(letter, content, rows)
+                return told, await self._channels.send(told)
+        except TimeoutError:
+            return told, HandedOver("unclear", f"no end within {_HANDED_WITHIN_S:g} s")
 
     def _write_outcome(self, tx: Transaction, told: Told, result: HandedOver, now: datetime) -> None:
         letter = told.letter

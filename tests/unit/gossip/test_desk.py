@@ -320,3 +320,94 @@ def test_a_letter_that_cannot_be_sent_keeps_no_other() -> None:
             ]
 
     in_virtual_time(main)
+
+
+def test_a_mail_whose_outcome_waited_for_the_database_is_not_sent_by_another_desk() -> None:
+    async def main() -> None:
+        office = Office()
+        one, other = Ailing(office.store), Ailing(office.store)
+
+        async def take(_: EmailMessage) -> HandedOver:
+            for store in (one, other):
+                store.sick = {"read": refuse, "transact": refuse}
+            office.post.act = lambda _: took()
+            return await took()
+
+        office.post.act = take
+        async with office.working(office.desk(store=one), office.desk("desk-2", store=other)):
+            await office.raised(DEAD)
+            await asyncio.sleep(150)
+            assert office.post.subjects.count("Host failed: host-1") == 1
+            other.sick = {}  # a moment sooner than for the one that has the outcome
+            await asyncio.sleep(20)
+            one.sick = {}
+            await asyncio.sleep(300)
+            assert office.post.subjects.count("Host failed: host-1") == 1
+
+    in_virtual_time(main)
+
+
+def test_a_letter_is_given_up_before_another_desk_may_take_it() -> None:
+    async def hang_once(_: EmailMessage) -> HandedOver:
+        if len(office.post.mails) == 1:
+            await asyncio.sleep(100_000)
+        return await took()
+
+    office = Office()
+
+    async def main() -> None:
+        office.post.act = hang_once
+        async with office.working(office.desk()):
+            await office.raised(DEAD)
+            await asyncio.sleep(200)
+        first, second = office.post.moments
+        assert 90 <= second - first < 120
+
+    in_virtual_time(main)
+
+
+def test_a_stop_lets_a_mail_that_is_being_handed_over_end() -> None:
+    async def main() -> None:
+        office = Office()
+        begun = asyncio.Event()
+
+        async def slowly(_: EmailMessage) -> HandedOver:
+            begun.set()
+            await asyncio.sleep(3)
+            return await took()
+
+        office.post.act = slowly
+        desk = asyncio.create_task(office.desk().run())
+        await office.raised(DEAD)
+        await begun.wait()
+        desk.cancel()
+        with suppress(asyncio.CancelledError):
+            await desk
+        assert await office.letters() == []
+        await office.broker.close()
+
+    in_virtual_time(main)
+
+
+def test_a_stop_does_not_wait_for_long() -> None:
+    async def main() -> None:
+        office = Office()
+        begun = asyncio.Event()
+
+        async def never(_: EmailMessage) -> HandedOver:
+            begun.set()
+            await asyncio.sleep(100_000)
+            return await took()
+
+        office.post.act = never
+        desk = asyncio.create_task(office.desk().run())
+        await office.raised(DEAD)
+        await begun.wait()
+        before_s = asyncio.get_running_loop().time()
+        desk.cancel()
+        with suppress(asyncio.CancelledError):
+            await desk
+        assert asyncio.get_running_loop().time() - before_s == 5
+        await office.broker.close()
+
+    in_virtual_time(main)
