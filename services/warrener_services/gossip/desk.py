@@ -10,7 +10,6 @@ Message-ID. A letter whose holder is silent for a whole lease, by the watcher's 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +22,6 @@ from warrener.broker import Broker, Delivery, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, InvalidMessage, StoreRefused, StoreUnavailable
 from warrener.ids import new_token
-from warrener.letters import AlertRow, Letter
 from warrener.membership import Notice
 from warrener.messages import AlertNote, decode
 from warrener.store import Changes, Store, Transaction
@@ -32,10 +30,10 @@ from warrener.topology import ALERTS
 from .absence import Pauses
 from .asking import Asking
 from .channels import Channels
-from .composing import Told
 from .crash_points import crash_point
 from .delays import DelayWatch
-from .folding import Content, News, fold, fold_of, sort_out
+from .direct import DirectLetters
+from .folding import fold, fold_of, sort_out
 from .mailing import MailServers
 from .members import MemberAlerts
 from .posting import Webhooks
@@ -80,16 +78,16 @@ class AlertDesk:
         limits: Limits,
     ) -> None:
         self._store, self._broker, self._clock, self._rng, self._who = Asking(store, self), broker, clock, rng, who
-        self._routes, self._channels = routes, Channels(servers, webhooks)
+        self._routes, channels = routes, Channels(servers, webhooks)
         self._postman = Postman(
-            store=self._store, clock=clock, who=who, routes=routes, channels=self._channels, lease_s=limits.lease_s
+            store=self._store, clock=clock, who=who, routes=routes, channels=channels, lease_s=limits.lease_s
         )
+        self._direct = DirectLetters(channels=channels, routes=routes, who=who)
         self._troubles, self._limits = troubles, limits
         self._members = MemberAlerts()
         self._delays = DelayWatch(store, backlog=limits.backlog, stuck=limits.stuck)
         self._own: list[tuple[Alert, datetime]] = []
         self._heard, self._unsorted = asyncio.Event(), asyncio.Event()
-        self._told_directly: set[tuple[str, datetime]] = set()
 
     # ── what it hears ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,6 +123,7 @@ class AlertDesk:
             log.info("alerts are listed, and nobody is mailed: WARRENER_MAIL_TO is not set")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_parts())
+            tasks.create_task(self._tell_directly())
             tasks.create_task(self._open_then_work(tasks))
 
     async def _open_then_work(self, tasks: asyncio.TaskGroup) -> None:
@@ -242,27 +241,13 @@ class AlertDesk:
                 self.raise_(alert, at)
             for alert in self._members.settled(now):
                 self.raise_(alert)
-            await self._tell_directly()
 
     async def _tell_directly(self) -> None:
-        """Tell of a database that is away without it, as far as this program can: each gossip program for itself."""
-        trouble = self._troubles.alert_of("store")
-        if trouble is None:
-            self._told_directly.clear()
-            return
-        alert, since = trouble
-        row = AlertRow(0, alert, since, alert.episode)
-        content = Content()
-        content.add(News(row, over=False))
-        for way in self._routes.ways(alert):
-            if (way.destination, since) in self._told_directly:
-                continue
-            token = hashlib.blake2b(f"{since.isoformat()} {self._who}".encode(), digest_size=12).hexdigest()
-            letter = Letter(token, way.destination, "direct", content.written(), since, since, since, 0.0)
-            result = await self._channels.send(Told(letter, content, [row]))
-            log.warning("a letter of alerts, without the database", to=way.destination, outcome=result.outcome)
-            if result.verdict != "again":
-                self._told_directly.add((way.destination, since))
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            trouble = self._troubles.alert_of("store")
+            if trouble is not None:
+                await self._direct.tell(*trouble, self._clock.now())
 
     async def _watch_delays(self) -> None:
         while True:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.errors import MessageError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -29,9 +31,12 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def address(text: str) -> str:
     """Return an address of mail; raises ValueError."""
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is no address of mail; write one as ada@example.org")
-    return text
+    try:
+        if _ADDRESS.fullmatch(text):
+            return Address(addr_spec=text).addr_spec
+    except (MessageError, IndexError, ValueError):  # whatever the library that writes mails makes of it
+        pass
+    raise ValueError(f"{text[:80]!r} is no address of mail; write one as ada@example.org")
 
 
 def webhook(url: str) -> str:

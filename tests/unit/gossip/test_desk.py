@@ -228,6 +228,64 @@ def test_a_migration_may_take_as_long_as_it_likes() -> None:
     in_virtual_time(main)
 
 
+def test_what_is_told_without_the_database_is_tried_again_after_growing_pauses() -> None:
+    async def main() -> None:
+        office = Office()
+        office.post.act = lambda _: answer("again" if len(office.post.mails) <= 5 else "sent")
+        store = Ailing(office.store)
+        store.sick = {"read": refuse}
+        async with office.working(office.desk(store=store)):
+            await asyncio.sleep(600)
+        first = office.post.moments[0]
+        assert [round(moment - first) for moment in office.post.moments] == [0, 5, 15, 35, 75, 135]
+        assert len({mail["Message-ID"] for _, mail in office.post.mails}) == 1
+
+    in_virtual_time(main)
+
+
+def test_a_fault_of_what_is_told_directly_ends_nothing() -> None:
+    async def burn(_: EmailMessage) -> HandedOver:
+        raise RuntimeError("it burns")
+
+    async def main() -> None:
+        office = Office()
+        office.post.act = burn
+        store = Ailing(office.store)
+        store.sick = {"read": refuse}
+        async with office.working(office.desk(store=store)):
+            await asyncio.sleep(60)
+            assert len(office.post.mails) == 1
+            store.sick, office.post.act = {}, lambda _: took()
+            await asyncio.sleep(60)
+            assert office.post.subjects[-1] == "Trouble with the database: database (over)"
+
+    in_virtual_time(main)
+
+
+def test_a_database_that_goes_and_comes_is_told_once_a_window() -> None:
+    async def main() -> None:
+        office = Office()
+        store = Ailing(office.store)
+        direct: list[float] = []
+
+        async def note(mail: EmailMessage) -> HandedOver:
+            if store.sick:
+                direct.append(asyncio.get_running_loop().time())
+            return await took()
+
+        office.post.act = note
+        async with office.working(office.desk(store=store)):
+            for _ in range(20):
+                store.sick = {"read": refuse, "transact": refuse}
+                await asyncio.sleep(20)
+                store.sick = {}
+                await asyncio.sleep(10)
+        assert len(direct) == 2
+        assert direct[1] - direct[0] >= 300
+
+    in_virtual_time(main)
+
+
 # ── letters that wait ────────────────────────────────────────────────────────────────────────────────────────
 
 

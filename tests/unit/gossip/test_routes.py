@@ -199,6 +199,8 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, says: str)
     ("settings", "says"),
     [
         ({"mail_to": ("nobody",)}, "WARRENER_MAIL_TO: 'nobody' is no address"),
+        ({"mail_to": ("ops@example..org",)}, "WARRENER_MAIL_TO: 'ops@example..org' is no address"),
+        ({"mail_to": (".ops@example.org",)}, "WARRENER_MAIL_TO: '.ops@example.org' is no address"),
         ({"webhook": "ftp://x"}, "WARRENER_WEBHOOK: a webhook is an https:// URL"),
         ({"alert_routes": Path("/nowhere/routes.yaml")}, "cannot be read: No such file"),
     ],
