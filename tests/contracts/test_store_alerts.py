@@ -223,11 +223,12 @@ async def test_ready_tasks_are_counted_up_to_a_number(store: SqlStore) -> None:
     assert await store.read(lambda tx: tx.delays.count_ready(1)) == 1
 
 
-async def test_old_alerts_and_letters_are_forgotten_once_they_are_done_with(store: SqlStore) -> None:
-    first, _ = await raised(store, FAILED, replace(FAILED, subject="host-2"))
+async def test_old_alerts_are_forgotten_and_old_letters_once_they_are_done_with(store: SqlStore) -> None:
+    first, _ = await raised(store, FAILED, replace(FAILED, subject="host-2"))  # no desk is there for the second one
     await store.transact(lambda tx: tx.alerts.settle(Sorted(kept=[first]), NOW))
     await store.transact(lambda tx: tx.letters.add([letter(ended_at=NOW, outcome="sent"), letter()]))
 
     assert await store.transact(lambda tx: tx.past.forget(NOW, 100)) == 0
-    assert await store.transact(lambda tx: tx.past.forget(LATER, 100)) == 2
-    assert len(await store.read(lambda tx: tx.alerts.list(AlertFilter()))) == 1
+    assert await store.transact(lambda tx: tx.past.forget(LATER, 100)) == 3
+    assert await store.read(lambda tx: tx.alerts.list(AlertFilter())) == []
+    assert len(await store.read(lambda tx: tx.letters.waiting(LATER, 9))) == 1
