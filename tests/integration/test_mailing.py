@@ -173,7 +173,7 @@ def test_a_password_that_others_may_read_is_refused(secret: Path) -> None:
 
 async def test_a_webhook_gets_a_signed_letter_and_its_answer_counts(secret: Path) -> None:
     requests: list[tuple[bytes, bytes]] = []
-    answers = [b"200 OK", b"503 Busy", b"429 Slowly", b"410 Gone"]
+    answers = [b"200 OK", b"503 Busy", b"429 Slowly", b"410 Gone", b"301 Moved"]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -191,7 +191,7 @@ async def test_a_webhook_gets_a_signed_letter_and_its_answer_counts(secret: Path
     gone = await hooks.post(webhook_name(url), {"id": "a"})
     unknown = await hooks.post("elsewhere-1", {"id": "a"})
 
-    assert [one.verdict for one in results] == ["sent", "again", "again", "refused"]
+    assert [one.verdict for one in results] == ["sent", "again", "again", "refused", "refused"]
     assert (gone.verdict, unknown.verdict) == ("again", "refused")
     assert not any("hidden" in one.outcome for one in [*results, gone])
     head, body = requests[0]
