@@ -18,7 +18,7 @@ from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 from warrener_services.cli.doctor import mail as doctor
 from warrener_services.gossip import mailing
-from warrener_services.gossip.mailing import MailServers, read_server
+from warrener_services.gossip.mailing import MailServers
 from warrener_services.gossip.posting import SIGNATURE, Webhooks
 from warrener_services.gossip.routes import webhook_name
 
@@ -140,24 +140,6 @@ async def test_a_server_that_goes_silent_after_the_mail_may_have_taken_it(
         await ended.wait()
     assert (verdict, got.is_set(), second.mails) == ("unclear", True, [])
     assert "did not answer in time (at the mail)" in outcome
-
-
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [
-        ("mail.example.org", "is no mail server; write smtp://"),
-        ("http://mail.example.org", "is no mail server"),
-        ("smtp://ada:hunter2@mail.example.org", "no passwords in here"),
-        ("plain://mail.example.org", "without TLS on this host only"),
-        ("smtp://mail.example.org:x", "is no mail server"),
-        ("smtp://ada:hunter2/x@mail.example.org", "is no mail server"),
-    ],
-)
-def test_what_is_no_mail_server_is_said(url: str, says: str) -> None:
-    with pytest.raises(InvalidSettings, match="WARRENER_MAIL_SERVERS") as caught:
-        read_server(url)
-    assert says in str(caught.value)
-    assert "hunter2" not in str(caught.value)
 
 
 def test_a_password_that_others_may_read_is_refused(secret: Path) -> None:

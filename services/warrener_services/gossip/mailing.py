@@ -57,13 +57,13 @@ class HandedOver:
 
 
 def read_server(text: str) -> Server:
-    """Read the URL of a mail server; raises InvalidSettings."""
+    """Read the URL of a mail server; raises InvalidSettings, and never shows it: a password may be in it."""
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise _no_server() from None  # its text may quote a password
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
         raise _no_server()
     if parts.password is not None:
         raise InvalidSettings(
