@@ -142,6 +142,33 @@ async def test_a_server_that_goes_silent_after_the_mail_may_have_taken_it(
     assert "did not answer in time (at the mail)" in outcome
 
 
+async def test_a_server_that_does_not_say_goodbye_has_taken_the_mail_all_the_same(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warrener_services.gossip.mailing._IN_ALL_S", 1.0)
+    ended = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello\r\n")
+        with suppress(ConnectionError):
+            while line := await reader.readline():
+                if line.startswith(b"QUIT"):
+                    continue
+                writer.write(b"354 go on\r\n" if line.startswith(b"DATA") else b"250 yes\r\n")
+                if line.startswith(b"DATA"):
+                    await reader.readuntil(b"\r\n.\r\n")
+                    writer.write(b"250 taken\r\n")
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await handed(authority, f"plain://127.0.0.1:{port}") == ("sent", f"127.0.0.1:{port}: took it (taken)")
+        await ended.wait()
+
+
 def test_a_password_that_others_may_read_is_refused(secret: Path) -> None:
     secret.chmod(0o640)
     with pytest.raises(InvalidSettings, match=r"WARRENER_MAIL_SECRET: .* chmod 600"):

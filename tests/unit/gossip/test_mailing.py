@@ -1,13 +1,15 @@
-"""The URLs of mail servers: what is wrong is said, and never shown."""
+"""The URLs of mail servers: what is wrong is said, and never shown. And which server is tried first."""
 
 from __future__ import annotations
 
 import traceback
+from email.message import EmailMessage
 
 import pytest
 
 from warrener.errors import InvalidSettings
-from warrener_services.gossip.mailing import read_server
+from warrener.settings import Settings
+from warrener_services.gossip.mailing import HandedOver, MailServers, Server, Verdict, read_server
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,36 @@ def test_what_is_no_mail_server_is_said(url: str, says: str) -> None:
         read_server(url)
     assert says in str(caught.value)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+class Scripted(MailServers):
+    """Servers a.example and b.example, which do what a test says."""
+
+    def __init__(self, *verdicts: Verdict) -> None:
+        super().__init__(Settings(mail_servers=("smtp://a.example", "smtp://b.example")))
+        self.verdicts, self.tried = list(verdicts), ""
+
+    async def _try(self, server: Server, raw: bytes | None, recipient: str, *, within_s: float) -> HandedOver:
+        self.tried += server.host[0]
+        return HandedOver(self.verdicts.pop(0), "")
+
+    async def give(self, name: str) -> Verdict:
+        mail = EmailMessage()
+        mail["Message-ID"] = name
+        return (await self.hand_over(mail, "ada@example.org")).verdict
+
+
+async def test_who_may_have_taken_a_mail_is_asked_first_whoever_took_others() -> None:
+    servers = Scripted("unclear", "again", "sent", "sent", "sent")
+
+    assert [await servers.give(name) for name in ("<1@x>", "<2@x>", "<1@x>", "<3@x>")] == [
+        "unclear", "sent", "sent", "sent"
+    ]  # fmt: skip
+    assert servers.tried == "a" + "ab" + "a" + "a"
+
+
+async def test_the_server_that_took_the_last_mail_is_tried_first() -> None:
+    servers = Scripted("refused", "sent", "sent")
+
+    assert [await servers.give(name) for name in ("<1@x>", "<2@x>")] == ["sent", "sent"]
+    assert servers.tried == "abb"
