@@ -10,9 +10,11 @@ Message-ID. A letter whose holder is silent for a whole lease, by the watcher's 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from random import Random
 
 import structlog
@@ -86,19 +88,24 @@ class AlertDesk:
         self._troubles, self._limits = troubles, limits
         self._members = MemberAlerts()
         self._delays = DelayWatch(store, backlog=limits.backlog, stuck=limits.stuck)
-        self._own: list[tuple[Alert, datetime]] = []
+        self._own: dict[str, deque[tuple[Alert, datetime]]] = {}  # by episode, and not in the store yet
         self._heard, self._unsorted = asyncio.Event(), asyncio.Event()
 
     # ── what it hears ────────────────────────────────────────────────────────────────────────────────────────
 
     def raise_(self, alert: Alert, at: datetime | None = None) -> None:
         """Alert something that this program saw."""
-        if len(self._own) >= _LOCAL:
-            log.error("too many alerts for a store that is away; one is only here", alert=alert.text)
-            return
         say = log.debug if alert.over else log.info  # most ends are of nothing: whoever starts says what is well
         say("alert", kind=alert.kind, subject=alert.subject, over=alert.over, text=alert.text)
-        self._own.append((alert, at or self._clock.now()))
+        self._keep(alert, at or self._clock.now())
+
+    def _keep(self, alert: Alert, at: datetime) -> None:
+        if alert.episode not in self._own and len(self._own) >= _LOCAL:
+            log.error("too many alerts for a store that is away; one is only here", alert=alert.text)
+            return
+        waiting = self._own.setdefault(alert.episode, deque(maxlen=2))
+        if not waiting or waiting[-1][0].over != alert.over:
+            waiting.append((alert, at))  # of all that began and ended meanwhile the last turn tells enough
         self._heard.set()
 
     def news(self, notices: Sequence[Notice]) -> None:
@@ -137,16 +144,16 @@ class AlertDesk:
         while True:
             await self._heard.wait()
             self._heard.clear()
-            some = self._own[:_SORTED_AT_ONCE]
-            if not some:
-                continue
-            try:
-                await self._store.write(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
-            except StoreRefused as error:
-                log.error("the database does not take alerts", reason=str(error), texts=[one.text for one, _ in some])
-            del self._own[: len(some)]
-            self._heard.set()
-            self._unsorted.set()
+            while self._own:
+                await self._write([self._own.pop(episode) for episode in list(islice(self._own, _SORTED_AT_ONCE))])
+
+    async def _write(self, own: Iterable[Iterable[tuple[Alert, datetime]]]) -> None:
+        alerts = list(chain.from_iterable(own))
+        try:
+            await self._store.write(lambda tx: tx.write(Changes(alerts=alerts)))
+        except StoreRefused as error:
+            log.error("the database does not take alerts", reason=str(error), texts=[one.text for one, _ in alerts])
+        self._unsorted.set()
 
     async def _hear_messages(self) -> None:
         pauses = Pauses(self._rng)
@@ -253,8 +260,7 @@ class AlertDesk:
         while True:
             try:
                 for alert, at in await self._delays.look(self._clock.now()):
-                    self._own.append((alert, at))
-                    self._heard.set()
+                    self._keep(alert, at)
             except StoreUnavailable as error:
                 self._store.missed(error)
             await asyncio.sleep(_DELAYS_EVERY_S)

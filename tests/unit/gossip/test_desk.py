@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from desk import memory_engine
@@ -282,6 +283,52 @@ def test_a_database_that_goes_and_comes_is_told_once_a_window() -> None:
                 await asyncio.sleep(10)
         assert len(direct) == 2
         assert direct[1] - direct[0] >= 300
+
+    in_virtual_time(main)
+
+
+def test_in_a_long_outage_each_subject_is_kept_once_and_its_end_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warrener_services.gossip.desk._LOCAL", 20)
+
+    async def main() -> None:
+        office = Office()
+        store = Ailing(office.store)
+        desk = office.desk(store=store)
+        async with office.working(desk):
+            await asyncio.sleep(5)
+            store.sick = {"read": refuse, "transact": refuse}
+            begun_at = office.clock.now()
+            for _ in range(30):
+                desk.raise_(DEAD)
+                await asyncio.sleep(60)
+            desk.raise_(BACK)
+            desk.raise_(failed(1))
+            desk.raise_(failed(1))
+            store.sick = {}
+            await asyncio.sleep(60)
+            rows = {row.alert.subject: row for row in await office.alerts()}
+            assert rows["host-1"].at == begun_at
+            assert rows["host-1"].over_text == "host-1 is back"
+            assert rows["run/1"].over_at is None
+            assert rows["database"].over_at is not None
+
+    in_virtual_time(main)
+
+
+def test_what_came_and_went_often_in_an_outage_is_as_it_was_last() -> None:
+    async def main() -> None:
+        office = Office()
+        store = Ailing(office.store)
+        desk = office.desk(store=store)
+        async with office.working(desk):
+            await asyncio.sleep(5)
+            store.sick = {"read": refuse, "transact": refuse}
+            for alert in (DEAD, BACK, DEAD, BACK, DEAD):
+                desk.raise_(alert)
+                await asyncio.sleep(1)
+            store.sick = {}
+            await asyncio.sleep(60)
+            assert [row.over_at for row in await office.alerts() if row.alert.subject == "host-1"][:1] == [None]
 
     in_virtual_time(main)
 
