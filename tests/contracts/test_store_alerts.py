@@ -85,6 +85,15 @@ async def test_sorted_alerts_are_episodes_that_repeat_and_end(store: SqlStore) -
     assert await store.read(lambda tx: tx.alerts.running(AlertKind.MEMBER_FAILED, 9)) == []
 
 
+async def test_running_episodes_are_read_page_by_page(store: SqlStore) -> None:
+    ids = await raised(store, *(replace(FAILED, subject=f"host-{n}") for n in range(3)))
+
+    async def page(after: int = 0) -> list[int]:
+        return [row.id for row in await store.read(lambda tx: tx.alerts.running(FAILED.kind, 2, after))]
+
+    assert (await page(), await page(ids[1]), await page(ids[2])) == (ids[:2], ids[2:], [])
+
+
 async def test_what_one_desk_has_sorted_another_cannot(store: SqlStore) -> None:
     ids = await raised(store, FAILED, replace(FAILED, subject="host-2"))
     await store.transact(lambda tx: tx.alerts.settle(Sorted(kept=ids[:1]), NOW))
