@@ -27,7 +27,7 @@ class Asking:
     def __init__(self, store: Store, ear: Ear) -> None:
         self._store, self._absence = store, Absence("store", ear)
         self.misses = 0
-        """How often it was not there."""
+        """How often it was not there for who waits until it is."""
 
     async def open(self, *, shards: int) -> None:
         """Wait until the store is there, and bring its tables to this version, however long that takes."""
@@ -44,7 +44,6 @@ class Asking:
 
     def missed(self, error: StoreUnavailable, by: str = "reading") -> None:
         """Hear that the store was not there for somebody."""
-        self.misses += 1
         self._absence.noticed(by, error)
 
     async def _until(self, ask: Callable[[], Awaitable[T]], by: str) -> T:
@@ -52,6 +51,7 @@ class Asking:
             try:
                 result = await ask()
             except StoreUnavailable as error:
+                self.misses += 1
                 self.missed(error, by)
                 await asyncio.sleep(_AGAIN_S)
             else:
