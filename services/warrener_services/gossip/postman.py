@@ -124,6 +124,9 @@ class Postman:
             async with asyncio.timeout(_HANDED_WITHIN_S):
                 rows = await self._store.read(lambda tx: tx.alerts.load(named(content)))
                 told = Told(letter, content, rows)
+                now = self._clock.now()
+                if letter.tries == 1 and self._loud_at(told, now) > now:  # it was due before, and no desk was there
+                    return told, HandedOver("again", "quiet hours")
                 return told, await self._channels.send(told)
         except TimeoutError:
             return told, HandedOver("unclear", f"no end within {_HANDED_WITHIN_S:g} s")
@@ -135,11 +138,15 @@ class Postman:
         elif result.verdict == "refused" and now - letter.due_at >= _REFUSED_FOR:
             tx.letters.end(letter, now, f"given up: {result.outcome}")
         else:
-            again_at = now + _pause(result, letter.tries)
-            if told.rows:  # they have the same quiet hours, or would not share a letter
-                again_at = self._routes.loud_at(told.rows[0].alert, letter.destination, again_at)
+            again_at = self._loud_at(told, now + _pause(result, letter.tries))
             # What follows joins a letter that nobody took, never one that is refused: it may be for what it says.
             tx.letters.put_back(letter, again_at, _outcome(result), sealed=result.verdict != "again")
+
+    def _loud_at(self, told: Told, moment: datetime) -> datetime:
+        if not told.rows:
+            return moment
+        # All of them have the same quiet hours, or would not share a letter.
+        return self._routes.loud_at(told.rows[0].alert, told.letter.destination, moment)
 
 
 def _pause(result: HandedOver, tries: int) -> timedelta:

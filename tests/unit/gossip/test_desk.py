@@ -352,6 +352,30 @@ def test_a_letter_that_nobody_took_before_quiet_hours_waits_until_they_end(tmp_p
     in_virtual_time(main)
 
 
+def test_a_letter_that_no_desk_was_there_to_send_before_quiet_hours_waits_as_well(tmp_path: Path) -> None:
+    async def main() -> None:
+        office = Office()
+        file = tmp_path / "routes.yaml"
+        file.write_text('routes: [{to: ada@example.org, quiet: {from: "00:05", to: "00:20"}}]')  # midnight is now
+        settings = Settings(alert_routes=file)
+        desk = asyncio.create_task(office.desk(settings=settings).run())
+        await asyncio.sleep(250)
+        await office.raised(failed(1))
+        await asyncio.sleep(5)
+        desk.cancel()
+        with suppress(asyncio.CancelledError):
+            await desk
+        await asyncio.sleep(100)
+        async with office.working(office.desk(settings=settings)):
+            await asyncio.sleep(100)
+            await office.raised(failed(2))
+            await asyncio.sleep(1000)
+        assert office.post.subjects == ["2 tasks failed"]
+        assert 1200 <= office.post.moments[0] < 1205
+
+    in_virtual_time(main)
+
+
 def test_what_is_refused_for_its_content_holds_up_nothing_that_follows() -> None:
     async def main() -> None:
         office = Office()
