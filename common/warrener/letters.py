@@ -96,8 +96,8 @@ class Alerts(Protocol):
         """Return the latest sorted alert of each of these episodes."""
         ...
 
-    def running(self, kind: str, limit: int) -> Sequence[AlertRow]:
-        """Return the oldest episodes of a kind that are not over."""
+    def running(self, kind: str, limit: int, after: int = 0) -> Sequence[AlertRow]:
+        """Return episodes of a kind that are not over, oldest first, from the one behind the number `after` on."""
         ...
 
     def settle(self, done: Sorted, now: datetime) -> None:

@@ -140,4 +140,4 @@ async def test_wrong_settings_of_mails_are_said_at_the_start(place: Place) -> No
     place.environment["WARRENER_MAIL_SERVERS"] = "plain://mail.example.org:25"
     code, _, error = await place.types("up")
     assert code != 0
-    assert "WARRENER_MAIL_SERVERS: 'plain://mail.example.org:25': mails travel without TLS on this host only" in error
+    assert "WARRENER_MAIL_SERVERS: mail.example.org: mails travel without TLS on this host only" in error

@@ -85,6 +85,15 @@ async def test_sorted_alerts_are_episodes_that_repeat_and_end(store: SqlStore) -
     assert await store.read(lambda tx: tx.alerts.running(AlertKind.MEMBER_FAILED, 9)) == []
 
 
+async def test_running_episodes_are_read_page_by_page(store: SqlStore) -> None:
+    ids = await raised(store, *(replace(FAILED, subject=f"host-{n}") for n in range(3)))
+
+    async def page(after: int = 0) -> list[int]:
+        return [row.id for row in await store.read(lambda tx: tx.alerts.running(FAILED.kind, 2, after))]
+
+    assert (await page(), await page(ids[1]), await page(ids[2])) == (ids[:2], ids[2:], [])
+
+
 async def test_what_one_desk_has_sorted_another_cannot(store: SqlStore) -> None:
     ids = await raised(store, FAILED, replace(FAILED, subject="host-2"))
     await store.transact(lambda tx: tx.alerts.settle(Sorted(kept=ids[:1]), NOW))
@@ -223,11 +232,12 @@ async def test_ready_tasks_are_counted_up_to_a_number(store: SqlStore) -> None:
     assert await store.read(lambda tx: tx.delays.count_ready(1)) == 1
 
 
-async def test_old_alerts_and_letters_are_forgotten_once_they_are_done_with(store: SqlStore) -> None:
-    first, _ = await raised(store, FAILED, replace(FAILED, subject="host-2"))
+async def test_old_alerts_are_forgotten_and_old_letters_once_they_are_done_with(store: SqlStore) -> None:
+    first, _ = await raised(store, FAILED, replace(FAILED, subject="host-2"))  # no desk is there for the second one
     await store.transact(lambda tx: tx.alerts.settle(Sorted(kept=[first]), NOW))
     await store.transact(lambda tx: tx.letters.add([letter(ended_at=NOW, outcome="sent"), letter()]))
 
     assert await store.transact(lambda tx: tx.past.forget(NOW, 100)) == 0
-    assert await store.transact(lambda tx: tx.past.forget(LATER, 100)) == 2
-    assert len(await store.read(lambda tx: tx.alerts.list(AlertFilter()))) == 1
+    assert await store.transact(lambda tx: tx.past.forget(LATER, 100)) == 3
+    assert await store.read(lambda tx: tx.alerts.list(AlertFilter())) == []
+    assert len(await store.read(lambda tx: tx.letters.waiting(LATER, 9))) == 1

@@ -93,6 +93,26 @@ async def test_a_run_is_stuck_until_it_moves(store: SqlStore) -> None:
     assert await looked(watch, store, minutes=65) == [(AlertKind.RUN_STUCK, run, True)]
 
 
+async def test_more_stuck_runs_than_fit_a_page_are_told_once_and_over(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warrener_services.gossip.delays._PAGE", 2)
+    runs = [await add(store, 1) for _ in range(5)]
+    watch = watching(store)
+
+    told = [found for n in range(8) for found in await looked(watch, store, minutes=61 + n)]
+    assert sorted(told) == sorted((AlertKind.RUN_STUCK, run, False) for run in runs)
+
+    def move(tx: Transaction) -> None:
+        (row,) = tx.tasks.of_run(runs[-1])
+        row.ordered_at = NOW + timedelta(minutes=70)
+        tx.write(Changes(tasks=[TaskChange(row, row.state, row.attempt)]))
+
+    await store.transact(move)
+    told = [found for n in range(3) for found in await looked(watch, store, minutes=71 + n)]
+    assert (AlertKind.RUN_STUCK, runs[-1], True) in told
+
+
 async def test_a_backlog_is_told_now_and_then_and_over_at_half_of_it(store: SqlStore) -> None:
     run = await add(store, 10)
     watch = watching(store, backlog=9)

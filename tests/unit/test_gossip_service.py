@@ -17,7 +17,9 @@ from warrener.errors import BrokerUnavailable, GossipUnavailable
 from warrener.gossip import Change, Member, Status
 from warrener.messages import Members, RollCall, decode, encode
 from warrener.topology import CONTROL, control
+from warrener_services.gossip.absence import Absence
 from warrener_services.gossip.bulletin import Bulletin, Edition
+from warrener_services.gossip.ear import NoEar
 from warrener_services.gossip.handlers import bodies_of
 from warrener_services.gossip.service import GossipService
 
@@ -75,6 +77,19 @@ class FlakyBroker(MemoryBroker):
             self.refused.release()
             raise BrokerUnavailable("no connection")
         return await super().subscribe(queues, prefetch=prefetch)
+
+
+class Listening(NoEar):
+    """Remembers what it hears of parts."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def away(self, part: str, reason: str) -> None:
+        self.heard.append("away")
+
+    def back(self, part: str) -> None:
+        self.heard.append("back")
 
 
 @dataclass
@@ -231,6 +246,34 @@ async def test_a_broker_that_is_away_is_said_once_and_gets_the_full_picture_when
             await world.heard()  # by now the return was logged
     about = [line for line in logs if line.get("part") == "broker"]
     assert [line["log_level"] for line in about] == ["warning", "info"]
+
+
+async def test_a_broker_that_came_back_while_gossip_was_away_is_not_missed_for_ever():
+    with capture_logs() as logs:
+        async with World().running() as world:
+            world.says(A, B, full=True)
+            await world.heard()
+            world.broker.refuse_publishing = 1_000_000
+            world.says(B_FAILED)
+            await world.broker.refused.acquire()
+            world.gossip.script.put_nowait(GossipUnavailable("gone"))  # from now on there is nothing to publish
+            while len([line for line in logs if line.get("part") == "broker"]) < 2:
+                await asyncio.sleep(0)
+            while world.gossip.begun < 2:
+                await asyncio.sleep(0)
+    assert [line["log_level"] for line in logs if line.get("part") == "broker"] == ["warning", "info"]
+
+
+def test_a_part_is_back_when_nobody_misses_it_who_still_has_to_do_with_it():
+    absence = Absence("broker", ear := Listening())
+    absence.excused("publishing")  # it was never met
+    assert ear.heard == []
+    absence.noticed("publishing", BrokerUnavailable("x"))
+    absence.noticed("listening", BrokerUnavailable("x"))
+    absence.excused("publishing")
+    assert ear.heard == ["away", "away"]
+    absence.over("listening")
+    assert ear.heard == ["away", "away", "back"]
 
 
 async def test_a_broker_that_is_away_at_start_is_tried_again():

@@ -73,8 +73,9 @@ class SqlAlerts:
         found = self._connection.execute(select(alerts).where(alerts.c.id.in_(last)))
         return {row.episode: _row(row) for row in found}
 
-    def running(self, kind: str, limit: int) -> Sequence[AlertRow]:
+    def running(self, kind: str, limit: int, after: int = 0) -> Sequence[AlertRow]:
         query = select(alerts).where(alerts.c.kind == kind, alerts.c.over == false(), alerts.c.over_at.is_(None))
+        query = query.where(alerts.c.id > after)
         return [_row(row) for row in self._connection.execute(query.order_by(alerts.c.id).limit(limit))]
 
     def settle(self, done: Sorted, now: datetime) -> None:

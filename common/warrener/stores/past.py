@@ -75,15 +75,14 @@ class SqlPast:
         return gone + self._forget_alerts(before, limit)
 
     def _forget_alerts(self, before: datetime, limit: int) -> int:
-        """Drop old alerts that a desk has sorted, and old letters that are done with."""
+        """Drop old alerts, also those that no desk was there to tell, and old letters that are done with."""
         gone = 0
-        for table, age, done in (
-            (alerts, alerts.c.at, alerts.c.sorted_at.is_not(None)),
-            (letters, letters.c.opened_at, letters.c.ended_at.is_not(None)),
+        for table, old in (
+            (alerts, alerts.c.at < before),
+            (letters, (letters.c.opened_at < before) & letters.c.ended_at.is_not(None)),
         ):
             oldest = select(table.c.id).order_by(table.c.id).limit(limit).subquery()
-            old = delete(table).where(table.c.id.in_(select(oldest.c.id)), age < before, done)
-            gone += self._connection.execute(old).rowcount
+            gone += self._connection.execute(delete(table).where(table.c.id.in_(select(oldest.c.id)), old)).rowcount
         return gone
 
     def _rows(self, table: Table, of: ColumnElement[Any], ends: dict[str, datetime], limit: int) -> list[PastRow]:

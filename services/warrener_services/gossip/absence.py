@@ -42,6 +42,11 @@ class Absence:
             self._ear.back(self._part)
         self._was_met = True
 
+    def excused(self, by: str) -> None:
+        """Somebody has nothing to do with the part for now: that it was missed does not count any more."""
+        if by in self._missed_by:
+            self.over(by)
+
 
 class Pauses:
     """Pauses between tries: each twice as long as the last one, up to ten seconds, shortened by chance."""

@@ -39,10 +39,6 @@ class Told:
     content: Content
     rows: Sequence[AlertRow]
 
-    @classmethod
-    def of(cls, letter: Letter, rows: Sequence[AlertRow]) -> Told:
-        return cls(letter, Content.read(letter.content), rows)
-
     @property
     def alone(self) -> AlertRow | None:
         """The one alert that it tells of, if it is one."""
@@ -222,7 +218,7 @@ def mail(told: Told, *, sender: str, recipient: str) -> EmailMessage:
         message["Importance"] = "high"
     message.set_content(text(told), cte="quoted-printable")
     message.add_alternative(html(told), subtype="html", cte="quoted-printable")
-    message.set_boundary(f"=_{told.letter.token}")  # by chance otherwise, and a repetition is to be the very same mail
+    message.set_boundary(f"=_{told.letter.token}")  # by chance otherwise, and a repetition should be the same
     return message
 
 

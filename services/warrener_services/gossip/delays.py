@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
-from warrener.alerts import Alert, AlertKind
-from warrener.letters import LateTask, OpenRun
+from warrener.alerts import Alert, AlertKind, episode_of
+from warrener.letters import AlertRow, LateTask, OpenRun
 from warrener.store import Store, Transaction
 
 _PAGE = 500
@@ -24,6 +25,7 @@ class DelayWatch:
         self._late_after = (_BEGIN, "", 0)
         self._late_anew_at: datetime | None = None
         self._open_after = (_BEGIN, "")
+        self._told_after = 0
         self._stuck_at: datetime | None = None
         self._was_over: bool | None = None
         self._piled_at: datetime | None = None
@@ -66,16 +68,27 @@ class DelayWatch:
 
     async def _stuck_runs(self, now: datetime) -> Raised:
         before = now - self._stuck
+        return await self._stuck_now(before, now) + await self._stuck_no_more(before, now)
+
+    async def _stuck_now(self, before: datetime, now: datetime) -> Raised:
         page = await self._store.read(lambda tx: tx.delays.open_runs(self._open_after, before, _PAGE))
         self._open_after = (page[-1].accepted_at, page[-1].run) if page else (_BEGIN, "")
+        stuck = {episode_of(AlertKind.RUN_STUCK, run.run): run for run in page if run.moved_at <= before}
+        told = await self._store.read(lambda tx: tx.alerts.latest(stuck))
+        running = {episode for episode, row in told.items() if row.over_at is None}
+        return [(_stuck(run, now), now) for episode, run in stuck.items() if episode not in running]
 
-        def known(tx: Transaction) -> tuple[list[str], dict[str, OpenRun]]:
-            runs = [row.alert.subject for row in tx.alerts.running(AlertKind.RUN_STUCK, _PAGE)]
-            return runs, tx.delays.runs(runs)
+    async def _stuck_no_more(self, before: datetime, now: datetime) -> Raised:
+        """Look which of those that were told are stuck no more, some at a time."""
 
-        names, still = await self._store.read(known)
-        found: Raised = [(_stuck(run, now), now) for run in page if run.moved_at <= before and run.run not in names]
-        for name in names:
+        def look(tx: Transaction) -> tuple[Sequence[AlertRow], Mapping[str, OpenRun]]:
+            rows = tx.alerts.running(AlertKind.RUN_STUCK, _PAGE, self._told_after)
+            return rows, tx.delays.runs([row.alert.subject for row in rows])
+
+        rows, still = await self._store.read(look)
+        self._told_after = rows[-1].id if len(rows) == _PAGE else 0
+        found: Raised = []
+        for name in (row.alert.subject for row in rows):
             run = still.get(name)
             if run is None or run.moved_at > before:
                 what = "has ended" if run is None else "moves again"

@@ -10,59 +10,51 @@ Message-ID. A letter whose holder is silent for a whole lease, by the watcher's 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from itertools import chain, islice
 from random import Random
-from typing import TypeVar
 
 import structlog
 
 from warrener.alerts import Alert, AlertKind
-from warrener.broker import Broker, Subscription
+from warrener.broker import Broker, Delivery, Subscription
 from warrener.clock import Clock
 from warrener.errors import BrokerUnavailable, Fenced, InvalidMessage, StoreRefused, StoreUnavailable
 from warrener.ids import new_token
-from warrener.letters import AlertRow, Letter
 from warrener.membership import Notice
 from warrener.messages import AlertNote, decode
-from warrener.runtime.parts import migrated
 from warrener.store import Changes, Store, Transaction
 from warrener.topology import ALERTS
 
 from .absence import Pauses
-from .composing import Told, mail, named, posted
+from .asking import Asking
+from .channels import Channels
 from .crash_points import crash_point
 from .delays import DelayWatch
-from .folding import Content, News, fold, fold_of, sort_out
-from .mailing import HandedOver, MailServers
+from .direct import DirectLetters
+from .folding import fold, fold_of, sort_out
+from .mailing import MailServers
 from .members import MemberAlerts
 from .posting import Webhooks
+from .postman import Postman
 from .routes import Routes
 from .trouble import Troubles
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 _SORTED_AT_ONCE = 500
-_TAKEN_AT_ONCE = 100
-_HANDED_AT_ONCE = 8
 _LOOK_EVERY_S = 1.0
 _DELAYS_EVERY_S = 5.0
 _PREFETCH = 100
 _LOCAL = 10_000
-_FIRST_AGAIN = timedelta(seconds=5)
-_LAST_AGAIN = timedelta(minutes=1)
-_REFUSED_AGAIN = timedelta(hours=1)
-_REFUSED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`lease_s`: how long a letter's holder may be silent; longer than handing over can take."""
+    """`lease_s`: how long a letter's holder may be silent; longer than handing over may take."""
 
     backlog: int = 50_000
     stuck: timedelta = timedelta(days=1)
@@ -87,28 +79,33 @@ class AlertDesk:
         troubles: Troubles,
         limits: Limits,
     ) -> None:
-        self._store, self._broker, self._clock, self._rng, self._who = store, broker, clock, rng, who
-        self._routes, self._servers, self._webhooks = routes, servers, webhooks
+        self._store, self._broker, self._clock, self._rng, self._who = Asking(store, self), broker, clock, rng, who
+        self._routes, channels = routes, Channels(servers, webhooks)
+        self._postman = Postman(
+            store=self._store, clock=clock, who=who, routes=routes, channels=channels, lease_s=limits.lease_s
+        )
+        self._direct = DirectLetters(channels=channels, routes=routes, who=who)
         self._troubles, self._limits = troubles, limits
         self._members = MemberAlerts()
         self._delays = DelayWatch(store, backlog=limits.backlog, stuck=limits.stuck)
-        self._own: list[tuple[Alert, datetime]] = []
+        self._own: dict[str, deque[tuple[Alert, datetime]]] = {}  # by episode, and not in the store yet
         self._heard, self._unsorted = asyncio.Event(), asyncio.Event()
-        self._handing: dict[int, asyncio.Task[None]] = {}
-        self._seen: dict[int, tuple[tuple[str | None, int], float]] = {}
-        self._due = asyncio.Event()
-        self._told_directly: set[tuple[str, datetime]] = set()
 
     # ── what it hears ────────────────────────────────────────────────────────────────────────────────────────
 
     def raise_(self, alert: Alert, at: datetime | None = None) -> None:
         """Alert something that this program saw."""
-        if len(self._own) >= _LOCAL:
-            log.error("too many alerts for a store that is away; one is only here", alert=alert.text)
-            return
         say = log.debug if alert.over else log.info  # most ends are of nothing: whoever starts says what is well
         say("alert", kind=alert.kind, subject=alert.subject, over=alert.over, text=alert.text)
-        self._own.append((alert, at or self._clock.now()))
+        self._keep(alert, at or self._clock.now())
+
+    def _keep(self, alert: Alert, at: datetime) -> None:
+        if alert.episode not in self._own and len(self._own) >= _LOCAL:
+            log.error("too many alerts for a store that is away; one is only here", alert=alert.text)
+            return
+        waiting = self._own.setdefault(alert.episode, deque(maxlen=2))
+        if not waiting or waiting[-1][0].over != alert.over:
+            waiting.append((alert, at))  # of all that began and ended meanwhile the last turn tells enough
         self._heard.set()
 
     def news(self, notices: Sequence[Notice]) -> None:
@@ -133,37 +130,13 @@ class AlertDesk:
             log.info("alerts are listed, and nobody is mailed: WARRENER_MAIL_TO is not set")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_parts())
+            tasks.create_task(self._tell_directly())
             tasks.create_task(self._open_then_work(tasks))
 
     async def _open_then_work(self, tasks: asyncio.TaskGroup) -> None:
-        while not await self._reached(partial(migrated, self._store, shards=self._limits.shards)):
-            pass
-        for work in (self._keep_own, self._hear_messages, self._sort, self._deliver, self._watch_delays):
+        await self._store.open(shards=self._limits.shards)
+        for work in (self._keep_own, self._hear_messages, self._sort, self._postman.run, self._watch_delays):
             tasks.create_task(work())
-
-    async def _reached(self, ask: Callable[[], object]) -> bool:
-        """Ask the store something; tell whether it answered, and know from then on whether it is there."""
-        try:
-            async with asyncio.timeout(20):
-                await ask()  # type: ignore[misc]
-        except (StoreUnavailable, TimeoutError) as error:
-            self.away("store", str(error) or "it does not answer")
-            await asyncio.sleep(_LOOK_EVERY_S)
-            return False
-        self.back("store")
-        return True
-
-    async def _asked(self, work: Callable[[Transaction], T], *, write: bool = True) -> T:
-        """Ask the store until it answers."""
-        while True:
-            try:
-                result = await (self._store.transact(work) if write else self._store.read(work))
-            except StoreUnavailable as error:
-                self.away("store", str(error))
-                await asyncio.sleep(_LOOK_EVERY_S)
-            else:
-                self.back("store")
-                return result
 
     # ── into the store ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,16 +144,16 @@ class AlertDesk:
         while True:
             await self._heard.wait()
             self._heard.clear()
-            some = self._own[:_SORTED_AT_ONCE]
-            if not some:
-                continue
-            try:
-                await self._asked(lambda tx, some=some: tx.write(Changes(alerts=some)))  # type: ignore[misc]
-            except StoreRefused as error:
-                log.error("the database does not take alerts", reason=str(error), texts=[one.text for one, _ in some])
-            del self._own[: len(some)]
-            self._heard.set()
-            self._unsorted.set()
+            while self._own:
+                await self._write([self._own.pop(episode) for episode in list(islice(self._own, _SORTED_AT_ONCE))])
+
+    async def _write(self, own: Iterable[Iterable[tuple[Alert, datetime]]]) -> None:
+        alerts = list(chain.from_iterable(own))
+        try:
+            await self._store.write(lambda tx: tx.write(Changes(alerts=alerts)))
+        except StoreRefused as error:
+            log.error("the database does not take alerts", reason=str(error), texts=[one.text for one, _ in alerts])
+        self._unsorted.set()
 
     async def _hear_messages(self) -> None:
         pauses = Pauses(self._rng)
@@ -199,24 +172,32 @@ class AlertDesk:
     async def _receive(self, subscription: Subscription) -> None:
         while True:
             deliveries = await subscription.take(_PREFETCH)
-            notes: list[tuple[AlertNote, str]] = []
-            for delivery in deliveries:
-                try:
-                    notes.append((decode(delivery.kind, delivery.body, AlertNote), delivery.message_id))
-                except InvalidMessage as error:
-                    log.warning("dropped an alert that cannot be read", reason=str(error))
+            notes = [note for delivery in deliveries if (note := self._read(delivery)) is not None]
 
-            def receive(tx: Transaction, notes: list[tuple[AlertNote, str]] = notes) -> None:
-                for note, message_id in notes:
-                    tx.alerts.receive(note.alert(), note.at, message_id.replace("\0", "") or new_token(self._rng))
+            def receive(tx: Transaction, notes: list[tuple[Alert, datetime, str]] = notes) -> None:
+                for note in notes:
+                    tx.alerts.receive(*note)
 
             try:
-                await self._asked(receive)
+                await self._store.write(receive)
             except StoreRefused as error:
                 log.error("dropped alerts that the database does not take", reason=str(error), alerts=len(notes))
             crash_point("gossip.received")
             await subscription.settle(deliveries)
             self._unsorted.set()
+
+    def _read(self, delivery: Delivery) -> tuple[Alert, datetime, str] | None:
+        """Return what a message alerts. Every worker may send one: it gets no further than an alert should."""
+        try:
+            note = decode(delivery.kind, delivery.body, AlertNote)
+        except InvalidMessage as error:
+            log.warning("dropped an alert that cannot be read", reason=str(error))
+            return None
+        if note.alert_kind == AlertKind.TEST:  # it would go to everybody at once, whatever hour it is
+            log.warning("dropped a test that came by message; use warrener alerts test", subject=note.subject)
+            return None
+        at = min(note.at, self._clock.now())  # an end in the future would silence all that is before it
+        return note.alert(), at, delivery.message_id.replace("\0", "") or new_token(self._rng)
 
     # ── sorting ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,14 +214,14 @@ class AlertDesk:
 
     async def _sort_some(self) -> bool:
         """Sort what is there; tell whether there may be more."""
-        if not await self._asked(lambda tx: tx.alerts.unsorted(1), write=False):
+        if not await self._store.read(lambda tx: tx.alerts.unsorted(1)):
             return False
         try:
-            number = await self._asked(self._sort_in)
+            number = await self._store.write(self._sort_in)
         except Fenced as error:
             log.debug("another desk was faster", reason=str(error))
             return True
-        self._due.set()
+        self._postman.hurry()
         return number == _SORTED_AT_ONCE
 
     def _sort_in(self, tx: Transaction) -> int:
@@ -248,83 +229,14 @@ class AlertDesk:
         rows, now = tx.alerts.unsorted(_SORTED_AT_ONCE), self._clock.now()
         done, news = sort_out(rows, tx.alerts.latest({row.episode for row in rows}))
         tx.alerts.settle(done, now)
-        folds = {(destination, fold_of(one.row.alert)) for one in news for destination in self._routes.destinations}
-        letters = fold(
-            news,
-            lambda alert: self._routes.ways(alert, now),
-            tx.letters.latest(folds),
-            now,
-            lambda: new_token(self._rng),
-        )
+        ways = self._routes.ways
+        folds = {(way.destination, fold_of(one.row.alert, way)) for one in news for way in ways(one.row.alert)}
+        letters = fold(news, ways, tx.letters.latest(folds), now, lambda: new_token(self._rng))
         tx.letters.add(letter for letter in letters if not letter.id)
         for letter in letters:
             if letter.id:
                 tx.letters.rewrite(letter)
         return len(rows)
-
-    # ── handing over ─────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _deliver(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._due.clear()
-                now = self._clock.now()
-                waiting = await self._asked(lambda tx, now=now: tx.letters.waiting(now, _TAKEN_AT_ONCE), write=False)  # type: ignore[misc]
-                self._seen = {letter.id: self._seen[letter.id] for letter in waiting if letter.id in self._seen}
-                for letter in waiting:
-                    if len(self._handing) >= _HANDED_AT_ONCE:
-                        break
-                    if letter.id not in self._handing and self._may_take(letter):
-                        await self._take(letter, tasks)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY_S):
-                        await self._due.wait()
-
-    def _may_take(self, letter: Letter) -> bool:
-        """Tell whether nobody holds a letter, or somebody who has been silent for too long."""
-        if letter.taken_by is None:
-            return True
-        now_s, state = asyncio.get_running_loop().time(), (letter.taken_by, letter.tries)
-        seen, since_s = self._seen.setdefault(letter.id, (state, now_s))
-        if seen != state:
-            self._seen[letter.id] = (state, now_s)
-            return False
-        return now_s - since_s >= self._limits.lease_s
-
-    async def _take(self, seen: Letter, tasks: asyncio.TaskGroup) -> None:
-        taken = await self._asked(lambda tx: tx.letters.take(seen, self._who))
-        if taken is None:
-            return
-        crash_point("gossip.taken")
-        task = tasks.create_task(self._hand_over(taken))
-        self._handing[taken.id] = task
-        task.add_done_callback(lambda _: self._handed(taken.id))
-
-    def _handed(self, number: int) -> None:
-        del self._handing[number]
-        self._due.set()
-
-    async def _hand_over(self, letter: Letter) -> None:
-        content = Content.read(letter.content)
-        rows = await self._asked(lambda tx: tx.alerts.load(named(content)), write=False)
-        told = Told.of(letter, rows)
-        try:
-            result = await self._send(told)
-        except Exception as error:  # a letter that cannot be written must not keep the others
-            log.exception("a letter cannot be sent", letter=letter.token)
-            result = HandedOver("again", f"a fault of Warrener's own: {error}")
-        crash_point("gossip.handed-over")
-        now = self._clock.now()
-        await self._asked(lambda tx: _write_outcome(tx, letter, result, now))
-        crash_point("gossip.sent")
-        say = log.info if result.verdict == "sent" else log.warning
-        say("a letter of alerts", to=letter.destination, outcome=result.outcome, verdict=result.verdict)
-
-    async def _send(self, told: Told) -> HandedOver:
-        channel, _, to = told.letter.destination.partition(":")
-        if channel == "webhook":
-            return await self._webhooks.post(to, posted(told))
-        return await self._servers.hand_over(mail(told, sender=self._servers.sender, recipient=to), to)
 
     # ── what only time tells ─────────────────────────────────────────────────────────────────────────────────
 
@@ -336,55 +248,19 @@ class AlertDesk:
                 self.raise_(alert, at)
             for alert in self._members.settled(now):
                 self.raise_(alert)
-            await self._tell_directly(now)
 
-    async def _tell_directly(self, now: datetime) -> None:
-        """Tell of a database that is away without it, as far as this program can: each gossip program for itself."""
-        trouble = self._troubles.alert_of("store")
-        if trouble is None:
-            self._told_directly.clear()
-            return
-        alert, since = trouble
-        row = AlertRow(0, alert, since, alert.episode)
-        content = Content()
-        content.add(News(row, over=False))
-        for way in self._routes.ways(alert, now):
-            if (way.destination, since) in self._told_directly:
-                continue
-            token = hashlib.blake2b(f"{since.isoformat()} {self._who}".encode(), digest_size=12).hexdigest()
-            letter = Letter(token, way.destination, "direct", content.written(), since, since, since, 0.0)
-            result = await self._send(Told(letter, content, [row]))
-            log.warning("a letter of alerts, without the database", to=way.destination, outcome=result.outcome)
-            if result.verdict != "again":
-                self._told_directly.add((way.destination, since))
+    async def _tell_directly(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            trouble = self._troubles.alert_of("store")
+            if trouble is not None:
+                await self._direct.tell(*trouble, self._clock.now())
 
     async def _watch_delays(self) -> None:
         while True:
             try:
                 for alert, at in await self._delays.look(self._clock.now()):
-                    self._own.append((alert, at))
-                    self._heard.set()
+                    self._keep(alert, at)
             except StoreUnavailable as error:
-                self.away("store", str(error))
+                self._store.missed(error)
             await asyncio.sleep(_DELAYS_EVERY_S)
-
-
-def _write_outcome(tx: Transaction, letter: Letter, result: HandedOver, now: datetime) -> None:
-    if result.verdict == "sent" or letter.fold.startswith(f"{AlertKind.TEST}:"):
-        tx.letters.end(letter, now, _outcome(result))
-    elif result.verdict == "refused" and now - letter.due_at >= _REFUSED_FOR:
-        tx.letters.end(letter, now, f"given up: {result.outcome}")
-    else:
-        again = (
-            _REFUSED_AGAIN
-            if result.verdict == "refused"
-            else min(_FIRST_AGAIN * 2 ** min(letter.tries - 1, 9), _LAST_AGAIN)
-        )
-        tx.letters.put_back(letter, now + again, _outcome(result), sealed=result.verdict == "unclear")
-
-
-def _outcome(result: HandedOver) -> str:
-    return f"{_OUTCOMES[result.verdict]}: {result.outcome}"
-
-
-_OUTCOMES = {"sent": "sent", "again": "waits", "unclear": "unclear, sent again", "refused": "refused"}

@@ -1,17 +1,21 @@
 """Folding: what is news, and which letter tells it. Pure.
 
-The first alert of a fold (a severity, for a destination) waits a tenth of the window for its like: who fails is seldom
-alone, and 10,000 failures are one mail. What follows within a span is gathered into the next letter, and while there is
-always more to tell the spans grow. What is critical goes out at once and begins with a span of seconds, for a host's
-death must not wait behind another's. A recovery within a span stands in the same letter.
+The first alert of a fold (a severity, for a destination and its quiet hours) waits a tenth of the window for its like:
+who fails is seldom alone, and 10,000 failures are one mail. What follows within a span is gathered into the next
+letter, and while there is always more to tell the spans grow. What is critical goes out at once and begins with a span
+of seconds, for a host's death must not wait behind another's. A recovery within a span stands in the same letter. What
+would be due in quiet hours is due when they end.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter
 
 from warrener.alerts import Alert, AlertKind, Severity
 from warrener.letters import AlertRow, Letter, Sorted
@@ -64,7 +68,11 @@ class Content:
 
     @classmethod
     def read(cls, text: str) -> Content:
-        return cls(**json.loads(text))
+        """Read what `written` wrote, without what a newer program may have added. Raises ValueError."""
+        return _CONTENT.validate_json(text)
+
+
+_CONTENT = TypeAdapter(Content)
 
 
 def sort_out(rows: Sequence[AlertRow], latest: Mapping[str, AlertRow]) -> tuple[Sorted, list[News]]:
@@ -93,9 +101,11 @@ def sort_out(rows: Sequence[AlertRow], latest: Mapping[str, AlertRow]) -> tuple[
     return done, news
 
 
-def fold_of(alert: Alert) -> str:
-    """Return which alerts share letters; a test stands alone, and waits for nothing."""
-    return f"{_TEST}{alert.subject}" if alert.kind == AlertKind.TEST else str(alert.severity)
+def fold_of(alert: Alert, way: Way) -> str:
+    """Return which alerts share letters: those of a severity and of the same quiet hours; a test stands alone."""
+    if alert.kind == AlertKind.TEST:
+        return f"{_TEST}{alert.subject}"
+    return f"{alert.severity} {way.hush}".rstrip()
 
 
 def fold(
@@ -110,22 +120,25 @@ def fold(
     touched: dict[tuple[str, str], tuple[Letter, Content]] = {}
     for one in news:
         for way in ways(one.row.alert):
-            key = (way.destination, fold_of(one.row.alert))
+            key = (way.destination, fold_of(one.row.alert, way))
             if key not in touched:
-                letter = _open(known.get(key), key, way, now, new_token)
-                touched[key] = letter, Content.read(letter.content)
+                touched[key] = _open(known.get(key), key, way, now, new_token)
             touched[key][1].add(one)
     return [replace(letter, content=content.written()) for letter, content in touched.values()]
 
 
-def _open(last: Letter | None, key: tuple[str, str], way: Way, now: datetime, new_token: Callable[[], str]) -> Letter:
+def _open(
+    last: Letter | None, key: tuple[str, str], way: Way, now: datetime, new_token: Callable[[], str]
+) -> tuple[Letter, Content]:
     if last is not None and not last.sealed and last.ended_at is None:
-        return last
+        with suppress(ValueError):  # what cannot be read is not added to
+            return last, Content.read(last.content)
     due_at, span = when(last, key[1], way, now)
-    return Letter(
-        token=new_token(), destination=key[0], fold=key[1], content=Content().written(), opened_at=now, due_at=due_at,
-        try_at=due_at, span_s=span.total_seconds(),
+    letter = Letter(
+        token=new_token(), destination=key[0], fold=key[1], content="", opened_at=now, due_at=due_at, try_at=due_at,
+        span_s=span.total_seconds(),
     )  # fmt: skip
+    return letter, Content()
 
 
 def when(last: Letter | None, fold: str, way: Way, now: datetime) -> tuple[datetime, timedelta]:
@@ -135,4 +148,4 @@ def when(last: Letter | None, fold: str, way: Way, now: datetime) -> tuple[datet
     due_at, span = now if urgent or fold.startswith(_TEST) else now + way.window / 10, first
     if last is not None and now < (end := last.due_at + timedelta(seconds=last.span_s)):
         due_at, span = end, min(_GROWTH * timedelta(seconds=last.span_s), most)
-    return max(due_at, way.quiet_until or due_at), span
+    return way.loud_at(due_at), span

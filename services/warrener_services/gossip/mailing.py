@@ -29,6 +29,7 @@ from .routes import address
 _STEP_TIMEOUT_S = 15.0
 _IN_ALL_S = 45.0
 _LOOK_S = 20.0  # somebody waits for it
+_GOODBYE_S = 2.0
 _PORTS = {"smtp": 587, "smtps": 465, "plain": 25}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SAID = 200
@@ -57,13 +58,13 @@ class HandedOver:
 
 
 def read_server(text: str) -> Server:
-    """Read the URL of a mail server; raises InvalidSettings."""
+    """Read the URL of a mail server; raises InvalidSettings, and never shows it: a password may be in it."""
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise _no_server() from None  # its text may quote a password
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
         raise _no_server()
     if parts.password is not None:
         raise InvalidSettings(
@@ -109,11 +110,12 @@ def tls(ca: Path | None) -> ssl.SSLContext:
 
 
 class MailServers:
-    """The mail servers of the settings; the one that took the last mail is tried first."""
+    """The mail servers of the settings: first who may have a mail already, then who took the last one."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises InvalidSettings."""
         self._servers = [read_server(text) for text in settings.mail_servers]
+        self._unclear: dict[str, Server] = {}
         self._secret = settings.mail_secret
         self._tls = tls(settings.mail_ca)
         self.sender = settings.mail_from or f"warrener@{settings.host}"
@@ -133,19 +135,22 @@ class MailServers:
         """Give a mail to one of the servers."""
         if not self._servers:
             return HandedOver("again", "no mail server is set: WARRENER_MAIL_SERVERS")
-        raw = mail.as_bytes()
+        raw, name = mail.as_bytes(), str(mail["Message-ID"])
+        # Who may have taken this mail is asked first: only that server knows the Message-ID.
+        perhaps = self._unclear.get(name)
         said: list[str] = []
         verdicts: list[Verdict] = []
-        for server in list(self._servers):
-            one = await self._try(server, raw, recipient)
-            if one.verdict == "sent":
-                self._servers.remove(server)
-                self._servers.insert(0, server)
-                return HandedOver("sent", "; ".join([*said, one.outcome]))
+        for server in sorted(self._servers, key=lambda one: one != perhaps):
+            self._unclear[name] = server
+            one = await self._try(server, raw, recipient, within_s=_IN_ALL_S)
             said.append(one.outcome)
             verdicts.append(one.verdict)
             if one.verdict == "unclear":
-                break  # another server must not send it a second time; this one knows the Message-ID
+                break  # another server must not send it a second time
+            del self._unclear[name]
+            if one.verdict == "sent":
+                self._servers.sort(key=lambda other: other != server)
+                break
         return HandedOver(_together(verdicts), "; ".join(said))
 
     async def look(self) -> list[HandedOver]:
@@ -154,9 +159,7 @@ class MailServers:
             looks = [group.create_task(self._try(server, None, "", within_s=_LOOK_S)) for server in self._servers]
         return [look.result() for look in looks]
 
-    async def _try(
-        self, server: Server, raw: bytes | None, recipient: str, *, within_s: float = _IN_ALL_S
-    ) -> HandedOver:
+    async def _try(self, server: Server, raw: bytes | None, recipient: str, *, within_s: float) -> HandedOver:
         progress = _Progress()
         client = aiosmtplib.SMTP(
             hostname=server.host, port=server.port, timeout=_STEP_TIMEOUT_S, use_tls=server.way == "smtps",
@@ -165,10 +168,10 @@ class MailServers:
         try:
             async with asyncio.timeout(within_s):
                 await self._greet(client, server, progress)
-                if raw is None:
-                    await client.quit()
-                    return HandedOver("sent", f"{server}: would take mails from {self.sender}")
-                return await self._give(client, server, raw, recipient, progress)
+                said = await self._give(client, raw, recipient, progress)
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=_GOODBYE_S)  # it has taken the mail: how it says goodbye does not matter
+            return HandedOver("sent", f"{server}: {said}")
         except (aiosmtplib.SMTPException, OSError, ValueError, InvalidSettings) as error:
             if progress.verdict == "refused" and not _is_final(error):
                 progress.verdict = "again"
@@ -190,10 +193,10 @@ class MailServers:
         progress.step = "sender"
         await client.mail(self.sender)
 
-    @staticmethod
-    async def _give(
-        client: aiosmtplib.SMTP, server: Server, raw: bytes, recipient: str, progress: _Progress
-    ) -> HandedOver:
+    async def _give(self, client: aiosmtplib.SMTP, raw: bytes | None, recipient: str, progress: _Progress) -> str:
+        """Give a mail, if there is one; return what the server says."""
+        if raw is None:
+            return f"would take mails from {self.sender}"
         progress.step, progress.verdict = "recipient", "refused"
         await client.rcpt(recipient)
         progress.step, progress.verdict = "mail", "unclear"
@@ -202,9 +205,7 @@ class MailServers:
         except aiosmtplib.SMTPDataError as error:
             progress.verdict = "refused" if _is_final(error) else "again"  # it answered: it has not taken it
             raise
-        with suppress(aiosmtplib.SMTPException, OSError):
-            await client.quit()  # it has taken the mail; how it says goodbye does not matter
-        return HandedOver("sent", f"{server}: took it ({one_line(answer.message, 80)})")
+        return f"took it ({one_line(answer.message, 80)})"
 
 
 @dataclass(slots=True)
@@ -216,8 +217,8 @@ class _Progress:
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    if "unclear" in verdicts:
-        return "unclear"
+    if verdicts[-1] in ("sent", "unclear"):
+        return verdicts[-1]
     return "refused" if all(one == "refused" for one in verdicts) else "again"
 
 

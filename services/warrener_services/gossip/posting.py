@@ -15,11 +15,18 @@ from warrener.alerts import one_line, redacted
 from warrener.errors import InvalidSettings
 from warrener.settings import Settings
 
-from .mailing import HandedOver, read_private, tls
+from .mailing import HandedOver, Verdict, read_private, tls
 
 SIGNATURE = "X-Warrener-Signature"
 _TIMEOUT_S = 15.0
 _LATER = frozenset({408, 425, 429})
+
+
+def verdict_of(status: int) -> Verdict:
+    """Say what an answer means; no redirection is followed, for it was not what the settings name."""
+    if 200 <= status < 300:  # noqa: PLR2004 - HTTP
+        return "sent"
+    return "again" if status >= 500 or status in _LATER else "refused"  # noqa: PLR2004 - HTTP
 
 
 class Webhooks:
@@ -47,10 +54,9 @@ class Webhooks:
             why = redacted(one_line(str(error).replace(url, name) or type(error).__name__, 200))
             never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, InvalidSettings))
             return HandedOver("again" if never_sent else "unclear", f"{name}: {why}")
-        if answer.is_success:
-            return HandedOver("sent", f"{name}: took it ({answer.status_code})")
-        final = 400 <= answer.status_code < 500 and answer.status_code not in _LATER  # noqa: PLR2004 - HTTP
-        return HandedOver("refused" if final else "again", f"{name}: answered {answer.status_code}")
+        verdict = verdict_of(answer.status_code)
+        said = "took it ({})" if verdict == "sent" else "answered {}"
+        return HandedOver(verdict, f"{name}: {said.format(answer.status_code)}")
 
     def _signed(self, raw: bytes) -> dict[str, str]:
         if self._secret is None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.errors import MessageError
+from email.headerregistry import Address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -29,9 +31,12 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def address(text: str) -> str:
     """Return an address of mail; raises ValueError."""
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is no address of mail; write one as ada@example.org")
-    return text
+    try:
+        if _ADDRESS.fullmatch(text):
+            return Address(addr_spec=text).addr_spec
+    except (MessageError, IndexError, ValueError):  # whatever the library that writes mails makes of it
+        pass
+    raise ValueError(f"{text[:80]!r} is no address of mail; write one as ada@example.org")
 
 
 def webhook(url: str) -> str:
@@ -113,11 +118,30 @@ class RoutesFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where an alert goes: at once, or not before `quiet_until`; `window` is how long what follows is gathered."""
+    """Where an alert goes. `window`: how long what follows is gathered.
+
+    `quiet`: the quiet hours of each route that leads there; it is quiet while it is so for all of them.
+    """
 
     destination: str
-    quiet_until: datetime | None
     window: timedelta
+    quiet: tuple[tuple[QuietHours, ...], ...] = ((),)
+
+    def loud_at(self, moment: datetime) -> datetime:
+        """Return a moment, or when it is quiet no more."""
+        return min(quiet_until(hours, moment) or moment for hours in self.quiet)
+
+    @property
+    def hush(self) -> str:
+        """A name for its quiet hours; empty if it has none."""
+        if not all(self.quiet):
+            return ""
+        text = " ".join(sorted({repr(hours) for hours in self.quiet}))
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+    def beside(self, other: Way) -> Way:
+        """Return the way of an alert that takes both, to the same destination."""
+        return Way(self.destination, min(self.window, other.window), self.quiet + other.quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +152,25 @@ class Routes:
     otherwise: Route | None = None
     window: timedelta = timedelta(minutes=5)
 
-    def ways(self, alert: Alert, now: datetime) -> list[Way]:
-        """Return where an alert goes. Each destination is told once, by the least quiet of its routes."""
+    def ways(self, alert: Alert) -> list[Way]:
+        """Return where an alert goes. Each destination is told once."""
         if alert.kind == AlertKind.TEST:
-            return [Way(destination, None, self.window) for destination in self.destinations]
+            return [Way(destination, self.window) for destination in self.destinations]
         taking = [route for route in self.routes if route.takes(alert)]
         if not taking and self.otherwise is not None:
             taking = [self.otherwise]
         ways: dict[str, Way] = {}
         for route in taking:
-            until = None if alert.severity is Severity.CRITICAL else quiet_until(route.quiet, now)
+            quiet = () if alert.severity is Severity.CRITICAL else route.quiet
             for destination in route.destinations:
-                way = Way(destination, until, route.window or self.window)
-                ways[destination] = min(ways.get(destination, way), way, key=lambda one: one.quiet_until or now)
+                way = Way(destination, route.window or self.window, (quiet,))
+                ways[destination] = ways[destination].beside(way) if destination in ways else way
         return list(ways.values())
+
+    def loud_at(self, alert: Alert, destination: str, moment: datetime) -> datetime:
+        """Return when a destination may be told of an alert: at a moment, or when it is quiet there no more."""
+        ways = (way for way in self.ways(alert) if way.destination == destination)
+        return max((way.loud_at(moment) for way in ways), default=moment)
 
     @property
     def destinations(self) -> list[str]:

@@ -81,6 +81,7 @@ class GossipService:
             except GossipUnavailable as error:
                 self._gossip_away.noticed("watching", error)
             self._bulletin.lose_sight()
+            self._broker_away.excused("publishing")
             await pauses.rest()
 
     def _take(self, change: Change) -> None:
@@ -106,7 +107,8 @@ class GossipService:
                 await self._publish(edition)
             except BrokerUnavailable as error:
                 declared = False
-                self._broker_away.noticed("publishing", error)
+                if self._bulletin.in_sight:  # who has nothing to publish does not find out that the broker is back
+                    self._broker_away.noticed("publishing", error)
                 await pauses.rest()
                 self._bulletin.ask_full()  # it holds whatever was not published
             else:

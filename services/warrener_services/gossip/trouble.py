@@ -41,8 +41,8 @@ def parts_seen_from(host: str) -> Mapping[str, _Part]:
         ),
         "store": _Part(
             AlertKind.STORE_TROUBLE, "database",
-            f"The database cannot be reached, as seen from {host}; nothing is accepted and nothing is scheduled",
-            "The database is down or cut off, its disk is full, or it takes no more connections.",
+            f"The database cannot be used, as seen from {host}; nothing is accepted and nothing is scheduled",
+            "The database is down or cut off, its disk is full, it can only be read, or takes no more connections.",
             "pg_isready",
         ),
     }  # fmt: skip

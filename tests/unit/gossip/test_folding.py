@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from warrener.alerts import Alert, AlertKind, Severity
 from warrener.letters import AlertRow, Letter
 from warrener_services.gossip.folding import NAMED, Content, fold, fold_of, sort_out, when
+from warrener_services.gossip.quiet import QuietHours
 from warrener_services.gossip.routes import Way
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -32,7 +33,7 @@ class Books:
         self.episodes: dict[int, AlertRow] = {}
         self.letters: list[Letter] = []
         self.numbers = itertools.count()
-        self.ways = [Way(f"mail:{n}", None, WINDOW) for n in range(destinations)]
+        self.ways = [Way(f"mail:{n}", WINDOW) for n in range(destinations)]
 
     def sort(self, rows: list[AlertRow], now: datetime) -> None:
         latest = {one.episode: one for one in sorted(self.episodes.values(), key=lambda one: one.id)}
@@ -138,7 +139,7 @@ def test_what_follows_a_sent_letter_is_gathered_for_a_window() -> None:
 
 
 def test_a_second_host_that_dies_waits_for_seconds_only() -> None:
-    way = Way("mail:a", None, WINDOW)
+    way = Way("mail:a", WINDOW)
     due_at, span = when(None, Severity.CRITICAL, way, NOW)
     letter = Letter("t", "mail:a", "critical", "{}", NOW, due_at, due_at, span.total_seconds())
 
@@ -150,10 +151,34 @@ def test_a_second_host_that_dies_waits_for_seconds_only() -> None:
     assert when(letter, Severity.CRITICAL, way, NOW + timedelta(minutes=1)) == (NOW + timedelta(minutes=1), span)
 
 
-def test_quiet_hours_hold_a_letter_until_they_end() -> None:
-    until = NOW + timedelta(hours=7)
+def quiet_from(time: str, to: str = "22:00") -> tuple[QuietHours, ...]:
+    return (QuietHours.model_validate({"from": time, "to": to}),)
 
-    assert when(None, Severity.ERROR, Way("mail:a", until, WINDOW), NOW)[0] == until
+
+def test_quiet_hours_hold_a_letter_until_they_end() -> None:
+    way = Way("mail:a", WINDOW, (quiet_from("11:00"),))
+
+    assert when(None, Severity.ERROR, way, NOW)[0] == NOW.replace(hour=22)
+
+
+def test_a_letter_that_would_be_due_in_quiet_hours_waits_as_well() -> None:
+    way = Way("mail:a", WINDOW, (quiet_from("12:04"),))
+    last = Letter("t", "mail:a", "error", "{}", NOW, NOW, NOW, WINDOW.total_seconds(), sealed=True)
+
+    assert when(None, Severity.ERROR, way, NOW)[0] == NOW + WINDOW / 10
+    assert when(last, Severity.ERROR, way, NOW)[0] == NOW.replace(hour=22)
+
+
+def test_what_is_never_quiet_does_not_wait_in_the_letter_of_what_is() -> None:
+    books = Books()
+    loud, quiet = Way("mail:0", WINDOW), Way("mail:0", WINDOW, (quiet_from("11:00"),))
+    for number, way in ((1, quiet), (2, loud), (3, loud.beside(quiet)), (4, quiet)):
+        books.ways = [way]
+        books.sort([row(number, subject=str(number))], NOW)
+
+    assert [(Content.read(letter.content).raised, letter.due_at) for letter in books.letters] == [
+        ([2, 3], NOW + WINDOW / 10), ([1, 4], NOW.replace(hour=22))
+    ]  # fmt: skip
 
 
 def test_a_letter_that_may_be_out_takes_nothing_more() -> None:
@@ -179,6 +204,6 @@ def test_a_test_stands_alone_and_is_over_at_once() -> None:
 
     done, news = sort_out([one], {})
 
-    assert fold_of(one.alert) == "test:x"
+    assert fold_of(one.alert, Way("mail:a", WINDOW)) == "test:x"
     assert [(number, at) for number, at, _ in done.over] == [(1, one.at)]
     assert [(each.row.id, each.over) for each in news] == [(1, False)]
