@@ -89,6 +89,10 @@ class Target(Protocol):
         """List what was started and not forgotten, running or ended."""
         ...
 
+    async def lost(self, started: Started) -> bool:
+        """Tell whether nobody will ever say how it ended; then nothing of it is left. Its host was restarted, say."""
+        ...
+
     async def forget(self, started: Started) -> None:
         """Remove what is kept about an ended attempt."""
         ...

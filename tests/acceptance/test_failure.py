@@ -189,6 +189,23 @@ async def test_on_lost_says_what_becomes_of_the_work_of_a_killed_worker(
     await until(_sleeping(mark), lambda left: not left)
 
 
+async def test_a_job_that_died_with_its_host_is_begun_anew_and_costs_no_retry(
+    place: FleetPlace, client: AsyncClient
+) -> None:
+    mark = f"13{SEED}.5"
+    job = {"shell": f"[ $WARRENER_ATTEMPT -gt 1 ] || exec sleep {mark}; echo $WARRENER_ATTEMPT >$WARRENER_OUTPUT"}
+    run = await client.submit({"workflow": "restarted", "tasks": {"job": {"job": job}}})
+    (command,) = await until(_sleeping(mark), bool)
+    runner = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
+    await asyncio.to_thread(place.kill, "job_submission")
+    for pid in (runner, command):
+        os.kill(pid, signal.SIGKILL)
+    await asyncio.to_thread(place.again, "job_submission")
+    job_view = await state_of(client, run.id, "job", "succeeded")
+    assert (job_view.attempt, job_view.tries, job_view.output) == (2, 0, 2)
+    assert [one.cause for one in job_view.attempts][:1] == ["lost"]
+
+
 def _sleeping(mark: str) -> Callable[[], Any]:
     async def look() -> list[int]:
         return sleepers(mark)

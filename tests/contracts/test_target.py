@@ -360,6 +360,15 @@ class TestNothingIsLeft:
         assert "the runner died" in ended.error
         assert carrying(str(started.folder)) == []
 
+    async def test_of_a_job_that_is_lost(self, target, job, tmp_path):
+        started = await start(target, job(*shell("setsid sleep 300 & touch there; wait")))
+        await until((tmp_path / "there").exists)
+        assert not await target.lost(started)
+        os.kill(runner_of(started), signal.SIGKILL)
+        await until(lambda: not alive(runner_of(started)))
+        assert await target.lost(started)
+        assert carrying(str(started.folder)) == []
+
     async def test_of_the_command_when_the_runner_is_killed_and_nobody_waits(self, target, job, tmp_path):
         started = await start(target, job("sleep", "300"))
         command = int((await until(lambda: text_of(started.folder / "command"))).split()[0])

@@ -17,7 +17,7 @@ from pathlib import Path
 from warrener.ids import AttemptRef, RunId
 from warrener.target import Ended, Job, Started
 from warrener.targets import runner as runner_program
-from warrener.targets.processes import NOBODY, Process, boot, end_leftovers, opened
+from warrener.targets.processes import NOBODY, Process, boot, end_leftovers, lives, opened
 
 OUTPUT = "output.json"
 _FOLDER = re.compile(r"([0-9a-z]{16})-(\d{1,9})-(\d{1,9})")
@@ -162,6 +162,17 @@ def settle(folder: Path, process: Process) -> Ended:
         error=f"the runner died before the command ended ({why}); the command is gone too"
         + (f": {log}" if log else ""),
     )
+
+
+def is_lost(folder: Path) -> bool:
+    """Tell whether a runner died without a word; then end what is left of its command."""
+    record = _read_record(folder)
+    if record is None:
+        return False  # nothing was begun
+    if lives(record) or read_end(folder) is not None:
+        return False
+    end_leftovers(record, b"WARRENER_OUTPUT=" + os.fsencode(folder / OUTPUT))
+    return True
 
 
 def _is_full(folder: Path) -> bool:

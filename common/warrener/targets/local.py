@@ -80,6 +80,9 @@ class LocalTarget:
     async def found(self) -> Sequence[Started]:
         return await asyncio.to_thread(lambda: list(disk.attempts_in(self._attempts)))
 
+    async def lost(self, started: Started) -> bool:
+        return await asyncio.to_thread(disk.is_lost, started.folder)
+
     async def forget(self, started: Started) -> None:
         await asyncio.to_thread(disk.remove, started.folder)
         self._reap()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def opened(process: Process) -> Iterator[int | None]:
         yield pidfd if _start_time(process.pid) == process.started else None
     finally:
         os.close(pidfd)
+
+
+def lives(process: Process) -> bool:
+    """Tell whether exactly this process has not ended; who has, and was not waited for, has."""
+    with opened(process) as descriptor:
+        if descriptor is None:
+            return False
+        asked = select.poll()
+        asked.register(descriptor, select.POLLIN)
+        return not asked.poll(0)
 
 
 async def readable(descriptor: int) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from warrener.errors import TaskFailed
 from warrener.ids import AttemptRef, BootId, WorkerName
 from warrener.messages import Json, Kind, Order
@@ -19,6 +21,8 @@ from warrener_services.job_submission.launch import clean_surroundings, make_job
 from warrener_services.job_submission.outcome import output_of
 from warrener_services.job_submission.printed import Printed
 from warrener_services.job_submission.redaction import Redaction
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 LOOK_S = 0.3
@@ -69,8 +73,17 @@ class JobPerformer:
     async def recover(self) -> Sequence[Assignment]:
         found = [(started, _read_note(started.note)) for started in await self._target.found()]
         own = [(started, note) for started, note in found if note and note.get("worker") == self._worker]
-        self._started |= {started.ref: started for started, _ in own}
-        return [self._assignment(started, note) for started, note in own]
+        kept = [(started, note) for started, note in own if not await self._died_with_us(started)]
+        self._started |= {started.ref: started for started, _ in kept}
+        return [self._assignment(started, note) for started, note in kept]
+
+    async def _died_with_us(self, started: Started) -> bool:
+        """Forget a job whose runner died together with the worker: it is lost, as the next heartbeat will prove."""
+        if not await self._target.lost(started):
+            return False
+        log.warning("a job died with the worker, as when a host is restarted; it is lost", attempt=str(started.ref))
+        await self._target.forget(started)
+        return True
 
     async def forget(self, ref: AttemptRef) -> None:
         known = self._started.pop(ref, None)
