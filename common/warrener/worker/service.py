@@ -162,7 +162,8 @@ class WorkerService:
                 await self._stopping.wait()
             finally:
                 # Also when cancelled: the children go on until they have said their last words.
-                await self._end(parts)
+                # A task of its own: in one that was cancelled, early Pythons 3.11 end no time-out as TimeoutError.
+                await asyncio.create_task(self._end(parts))
 
     async def _start(self) -> None:
         who = self.who

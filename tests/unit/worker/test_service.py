@@ -1,0 +1,51 @@
+"""A worker's own end: planned, by a signal, or because something in it ended that must not."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import timeouts
+from pathlib import Path
+
+import pytest
+
+from owner import Life, Owner, Scripted, for_ever, in_virtual_time
+from warrener.messages import Kind
+from warrener.site import Site
+
+SITE = Site("s1", Path("/nonexistent"))
+
+
+async def _end_as_in_3_11_2(self: asyncio.Timeout, kind: type[BaseException] | None, *_: object) -> None:
+    """End a time-out as Debian 12's Python does, which takes no notice of earlier cancellations of the task."""
+    if self._timeout_handler is not None:
+        self._timeout_handler.cancel()
+        self._timeout_handler = None
+    if self._state is not timeouts._State.EXPIRING:
+        self._state = timeouts._State.EXITED
+        return
+    self._state = timeouts._State.EXPIRED
+    if self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+        raise TimeoutError
+
+
+def test_a_cancelled_worker_says_its_last_words_also_when_its_work_outlasts_the_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio.Timeout, "__aexit__", _end_as_in_3_11_2)
+
+    async def main() -> None:
+        owner, performer = Owner(), Scripted(Kind.ENV)
+        await owner.listen()
+        performer.acts[0] = for_ever
+        life = await Life(owner, performer, SITE).__aenter__()
+        await owner.order(owner.make(0, kind=Kind.ENV), lane="env")
+        await owner.grant(await owner.claims())
+        await performer.until(lambda: bool(performer.begun))
+        life.task.cancel()
+        await asyncio.wait([life.task])
+        assert life.task.cancelled()
+        async with asyncio.timeout(60):
+            await owner.heartbeat(lambda beat: beat.state == "leaving")
+        assert performer.stopped
+
+    in_virtual_time(main)
