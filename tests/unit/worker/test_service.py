@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from owner import Life, Owner, Scripted, for_ever, in_virtual_time
+from warrener import topology
 from warrener.messages import Kind
 from warrener.site import Site
 
@@ -47,5 +48,26 @@ def test_a_cancelled_worker_says_its_last_words_also_when_its_work_outlasts_the_
         async with asyncio.timeout(60):
             await owner.heartbeat(lambda beat: beat.state == "leaving")
         assert performer.stopped
+
+    in_virtual_time(main)
+
+
+def test_a_worker_whose_intake_ends_by_itself_ends_too() -> None:
+    async def main() -> None:
+        owner = Owner()
+        await owner.listen()
+        life = Life(owner, Scripted(), SITE)
+        subscribe = life.broker.subscribe
+
+        async def cancelled(queues, **options):
+            if topology.orders("job") in queues:
+                raise asyncio.CancelledError
+            return await subscribe(queues, **options)
+
+        life.broker.subscribe = cancelled  # type: ignore[method-assign]
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.timeout(60):
+                await life.service.run()
+        assert caught.group_contains(RuntimeError, match="intake of orders ended by itself")
 
     in_virtual_time(main)
