@@ -120,6 +120,27 @@ async def test_without_any_answer_the_order_goes_back_and_pulling_rests() -> Non
 
 
 @virtual
+async def test_a_rest_is_never_long_and_ends_at_once_when_a_scheduler_calls_the_roll() -> None:
+    owner, performer = await an_owner(), Scripted()
+    async with Life(owner, performer, SITE):
+        await owner.order(owner.make())
+        for _ in range(6):  # times that nobody answers
+            for _ in range(3):
+                last_s = now_s() if await owner.claims() else 0.0
+        await owner.claims()
+        assert now_s() - last_s < 10 + 15.1
+        await asyncio.sleep(31)
+        assert len(owner.queue("orders.job")) == 1  # it rests again
+        called_s = now_s()
+        await owner.call_roll()
+        while not owner.nothing(Claims):
+            await owner.claims()
+        await owner.grant(await owner.claims())
+        await owner.report()
+        assert now_s() == called_s
+
+
+@virtual
 async def test_a_grant_that_comes_too_late_for_its_lease_does_not_start() -> None:
     owner, performer = await an_owner(), Scripted()
     async with Life(owner, performer, SITE):

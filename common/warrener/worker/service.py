@@ -274,6 +274,7 @@ class WorkerService:
         else:
             self._leases.answer_roll_call()
             self._asking.again()
+            self._intake.again()
             self._spooled.again()
 
     def _settled(self, work: Work) -> None:
