@@ -39,6 +39,7 @@ _TAKE_CALLS = 64
 _STOP_PULLING_S = 2.0
 _PATIENCE_CLAIMED_S = 0.05
 _PATIENCE_CALLS_S = 0.5
+_FOR_THE_HEAVY_S = 5.0
 _FIRST_REST_S = 5.0
 _LONGEST_REST_S = 12.0
 """15 s with its spread: schedulers reckon with the slots of a worker that rests."""
@@ -187,9 +188,22 @@ class Intake:
             async with asyncio.timeout(patience_s):
                 await self._slots.room.wait()
         except TimeoutError:
+            need = self._slots.needed
             await self._pause("full")
-            await self._slots.room.wait()
+            await self._wait_for_slots(need)
             await self._resume("full")
+
+    async def _wait_for_slots(self, need: int) -> None:
+        """Wait for as many as the order needs that goes back now and would be the first to come again; not for ever.
+
+        Another worker may take it, and what comes then may need less.
+        """
+        self._slots.expect(need)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FOR_THE_HEAVY_S):
+                await self._slots.room.wait()
+        self._slots.expect(1)
+        await self._slots.room.wait()
 
     async def _rest(self) -> None:
         self._silences += 1
