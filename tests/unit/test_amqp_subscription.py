@@ -58,7 +58,8 @@ async def gone() -> None:
 
 @pytest.fixture
 async def subscription() -> AsyncIterator[AmqpSubscription]:
-    made = AmqpSubscription(cast("Any", NeverUp()), [orders("job")], prefetch=10, timeout_s=TIMEOUT_S)
+    link = cast("Any", NeverUp())
+    made = AmqpSubscription(link, [orders("job")], prefetch=10, timeout_s=TIMEOUT_S, closed=lambda _: None)
     await asyncio.sleep(0)
     yield made
     await made.close()

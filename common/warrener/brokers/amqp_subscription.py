@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -47,7 +47,9 @@ class AmqpSubscription:
         timeout_s: float,
         quorum: bool = False,
         lost: Lost | None = None,
+        closed: Callable[[AmqpSubscription], object],
     ) -> None:
+        """`closed` is told of its end."""
         self._link = link
         self._queues = {queue.name: queue for queue in queues}
         self._prefetch = prefetch
@@ -55,6 +57,7 @@ class AmqpSubscription:
         self._patience_s = timeout_s + _A_QUEUE_S * len(self._queues)
         self._quorum = quorum
         self._lost = lost
+        self._on_closed = closed
         self._count = 0  # of deliveries, ever
         self._channel: Channel | None = None
         self._consuming: set[str] = set()  # queues; a consumer's tag is the name of its queue
@@ -109,6 +112,7 @@ class AmqpSubscription:
         self._closed = True
         self._news.set()
         await end(self._life)
+        self._on_closed(self)
 
     @asynccontextmanager
     async def _on_the_wire(self) -> AsyncIterator[Channel | None]:
