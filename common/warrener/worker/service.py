@@ -38,6 +38,8 @@ from warrener.worker.work import Work
 
 DEFAULT_LEASE_S = 30.0
 _LAST_WORDS_S = 3.0
+_AGAIN_S = 7.0
+"""When to cancel again what goes on: before Python 3.12, `asyncio.wait_for` may swallow the first time."""
 
 log = structlog.get_logger("warrener.worker")
 
@@ -211,7 +213,7 @@ class WorkerService:
             while self._spawned:
                 for task in self._spawned:
                     task.cancel()
-                await asyncio.wait(self._spawned)
+                await asyncio.wait(self._spawned, timeout=_AGAIN_S)
                 self._spawned = {task for task in self._spawned if not task.done()}
             await self._intake.close()
         log.info("worker stopped", worker=self.who.name)

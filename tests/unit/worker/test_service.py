@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import timeouts
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,5 +70,22 @@ def test_a_worker_whose_intake_ends_by_itself_ends_too() -> None:
             async with asyncio.timeout(60):
                 await life.service.run()
         assert caught.group_contains(RuntimeError, match="intake of orders ended by itself")
+
+    in_virtual_time(main)
+
+
+def test_what_misses_a_cancellation_does_not_hold_up_the_end_for_ever() -> None:
+    async def deaf_once() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        owner = Owner()
+        await owner.listen()
+        async with asyncio.timeout(60):
+            async with Life(owner, Scripted(), SITE) as life:
+                life.service._spawn(deaf_once())
+                await asyncio.sleep(0)
 
     in_virtual_time(main)
