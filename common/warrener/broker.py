@@ -136,7 +136,10 @@ class Broker(Protocol):
         ...
 
     async def subscribe(self, queues: Sequence[Queue], *, prefetch: int, lost: Lost | None = None) -> Subscription:
-        """Declare these queues and consume them; at most `prefetch` deliveries are unsettled at a time.
+        """Declare these queues and consume them; at most `prefetch` deliveries are handed out and not settled.
+
+        A server may send so many from each of several queues: those that are not handed out wait here, and nobody else
+        gets them.
 
         `lost` is called for every durable queue that is not there when it should be consumed, also the first time, and
         for every one that is deleted while it is.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
@@ -520,3 +522,16 @@ async def test_a_used_queue_does_not_expire(broker):
     await asyncio.sleep(0.3)  # expiring is about time
     await publish(broker, "a", key="brief")
     assert texts(await take(subscription, 1)) == ["a"]
+
+
+async def test_closed_subscriptions_are_not_kept(broker):
+    kept = []
+    for _ in range(3):
+        subscription = await broker.subscribe([JOBS], prefetch=1)
+        kept.append(weakref.ref(subscription))
+        await subscription.close()
+        await subscription.close()
+        del subscription
+    gc.collect()
+    assert [one() for one in kept[:2]] == [None, None]  # of the last one a library may have something in hand yet
+    assert await broker.ready()

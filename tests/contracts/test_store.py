@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import delete
+from sqlalchemy import delete, event
 
 from desk import memory_engine
 from fleet.postgresql import PostgreSQLServer
+from fleet.proxy import Proxy
 from warrener.broker import Message
 from warrener.errors import Fenced, InvalidSettings, StoreRefused, StoreUnavailable
 from warrener.ids import BootId, RunId, TaskRef, WorkerName, new_run_id
@@ -43,7 +44,7 @@ from warrener.store import (
     TaskRow,
     Transaction,
 )  # fmt: skip
-from warrener.stores import open_store
+from warrener.stores import open_store, sql
 from warrener.stores.sql import Inline, SqlStore
 from warrener.stores.tables import NEVER, deployment, metadata, shards
 
@@ -630,6 +631,36 @@ async def test_a_database_that_was_killed_is_away_and_comes_back(
         await store.transact(lambda tx: tx.write(Changes(new_runs=[row])))
     finally:
         await store.close()
+
+
+@pytest.mark.postgresql
+async def test_an_answer_that_was_lost_is_not_waited_for_twice_nor_for_long(
+    postgresql: PostgreSQLServer, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sql._APPLY_ANSWER_S < 20
+    monkeypatch.setattr(sql, "_APPLY_ANSWER_S", 1.0)
+
+    def look(tx: Transaction) -> tuple[None, Changes]:
+        tx.shards.all()
+        return None, Changes(strays=[Stray(RUN, 0, 1, "w", "why", "{}", NOW)])
+
+    async with Proxy(postgresql.port) as proxy:
+        store = open_store(postgresql_url.replace(f":{postgresql.port}/", f":{proxy.port}/"))
+        try:
+            await store.migrate(shards=1)
+            await store.apply(look)
+            assert isinstance(store._database, sql.PostgreSQL)
+            kept: list[object] = []
+            event.listen(store._database._applying.sync_engine.pool, "reset", lambda *_: kept.append(1))
+            proxy.cut()
+            async with asyncio.timeout(20):
+                with pytest.raises(StoreUnavailable):
+                    await store.apply(look)
+            assert not kept  # for the next one, who would wait as long
+            proxy.heal()
+            await store.apply(look)
+        finally:
+            await store.close()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite://", "sqlite:///:memory:", "", "postgresql//x"])

@@ -38,6 +38,11 @@ def test_a_url_may_name_several_nodes_and_the_kind_of_queues() -> None:
     assert [url.password for url in place.urls] == ["se,cret"] * 3
     assert "queues" not in str(place.urls[0])
     assert not read_place("amqp://one/").quorum
+    bare = read_place("amqp://me:secret@one,two,three?queues=quorum&auth=external")  # the default virtual host
+    assert bare.quorum
+    assert [str(url) for url in bare.urls] == [
+        f"amqp://me:secret@{at}/?auth=external" for at in ("one", "two", "three")
+    ]
 
 
 @pytest.mark.parametrize("url", ["amqp://", "amqp:///vhost", "amqp://u:secret@one:x/", "amqp://u:secret@one/?queues=q"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from owner import EPOCH, Life, LoopClock, Owner, Scripted, for_ever, in_virtual_time
 from warrener import topology
+from warrener.broker import Delivery
 from warrener.errors import Cause, TaskFailed
 from warrener.ids import BootId
 from warrener.messages import Claims, Kind, Outcome, Reports
@@ -117,6 +118,27 @@ async def test_without_any_answer_the_order_goes_back_and_pulling_rests() -> Non
         claims = await owner.claims()  # after the rest
         await owner.grant(claims)
         await owner.report()
+
+
+@virtual
+async def test_a_rest_is_never_long_and_ends_at_once_when_a_scheduler_calls_the_roll() -> None:
+    owner, performer = await an_owner(), Scripted()
+    async with Life(owner, performer, SITE):
+        await owner.order(owner.make())
+        for _ in range(6):  # times that nobody answers
+            for _ in range(3):
+                last_s = now_s() if await owner.claims() else 0.0
+        await owner.claims()
+        assert now_s() - last_s < 10 + 15.1
+        await asyncio.sleep(31)
+        assert len(owner.queue("orders.job")) == 1  # it rests again
+        called_s = now_s()
+        await owner.call_roll()
+        while not owner.nothing(Claims):
+            await owner.claims()
+        await owner.grant(await owner.claims())
+        await owner.report()
+        assert now_s() == called_s
 
 
 @virtual
@@ -348,6 +370,55 @@ async def test_a_heavy_order_waits_for_enough_slots_and_takes_them() -> None:
         await owner.order(owner.make(1, weight=9))
         await asyncio.sleep(1)
         assert owner.nothing(Claims)
+
+
+@virtual
+async def test_a_heavy_order_goes_back_seldom_and_comes_as_soon_as_it_fits() -> None:
+    owner, performer = await an_owner(), Scripted()
+    performer.acts[0] = for_ever
+    async with Life(owner, performer, SITE, slots=4) as life:
+        ones = await granted(owner, 0, weight=3)
+        await performer.until(lambda: bool(performer.begun))
+        returns = counted_returns(life)
+        await owner.order(owner.make(1, weight=4))
+        await asyncio.sleep(22)
+        assert 1 <= len(returns) <= 5
+        await owner.stop(ones.claims[0], "not yours")
+        freed_s = now_s()
+        assert [claim.n for claim in (await owner.claims()).claims] == [1]
+        assert now_s() == freed_s
+
+
+@virtual
+async def test_what_is_light_is_taken_once_another_worker_has_the_heavy_order() -> None:
+    owner, performer = await an_owner(), Scripted()
+    performer.acts[0] = for_ever
+    async with Life(owner, performer, SITE, slots=4):
+        await granted(owner, 0, weight=3)
+        await owner.order(owner.make(1, weight=4))
+        await owner.order(owner.make(2))
+        await asyncio.sleep(1)
+        other = await owner.broker.subscribe([topology.orders("job")], prefetch=10)
+        [heavy] = await other.take(1)
+        await other.settle([heavy])
+        await other.close()
+        async with asyncio.timeout(10):
+            assert [claim.n for claim in (await owner.claims()).claims] == [2]
+
+
+def counted_returns(life: Life) -> list[int]:
+    """Note how many deliveries this worker gives back, each time that it does."""
+    subscription, returns = life.service._intake._subscription, list[int]()
+    assert subscription is not None
+    give_back = subscription.give_back
+
+    async def noted(deliveries: Iterable[Delivery]) -> None:
+        some = list(deliveries)
+        returns.append(len(some))
+        await give_back(some)
+
+    subscription.give_back = noted  # type: ignore[method-assign]
+    return returns
 
 
 @virtual

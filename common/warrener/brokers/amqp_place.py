@@ -33,10 +33,11 @@ class Place:
 def read_place(text: str) -> Place:
     """Read WARRENER_BROKER; raises InvalidSettings, which shows no password."""
     scheme, _, rest = text.partition("://")
+    rest, mark, query = rest.partition("?")  # first: without a path, it would stay with the last address alone
     authority, slash, path = rest.partition("/")
     who, at, hosts = authority.rpartition("@")
     try:
-        urls = [URL(f"{scheme}://{who}{at}{host.strip()}{slash}{path}") for host in hosts.split(",")]
+        urls = [URL(f"{scheme}://{who}{at}{host.strip()}{slash}{path}{mark}{query}") for host in hosts.split(",")]
     except ValueError:
         urls = []  # its text may quote the password: the cause is not kept
     if scheme not in ("amqp", "amqps") or not urls or not all(url.host for url in urls):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import structlog
@@ -17,7 +17,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.header import ContentHeader
 
 from warrener.broker import Delivery, Lost, Queue
-from warrener.brokers.amqp_errors import FAILURES, explain
+from warrener.brokers.amqp_errors import FAILURES, explain, translated
 from warrener.brokers.amqp_link import Link
 from warrener.brokers.amqp_topology import declare_queues, open_channel
 from warrener.brokers.ending import end, stop_if_cancelled
@@ -47,7 +47,9 @@ class AmqpSubscription:
         timeout_s: float,
         quorum: bool = False,
         lost: Lost | None = None,
+        closed: Callable[[AmqpSubscription], object],
     ) -> None:
+        """`closed` is told of its end."""
         self._link = link
         self._queues = {queue.name: queue for queue in queues}
         self._prefetch = prefetch
@@ -55,6 +57,7 @@ class AmqpSubscription:
         self._patience_s = timeout_s + _A_QUEUE_S * len(self._queues)
         self._quorum = quorum
         self._lost = lost
+        self._on_closed = closed
         self._count = 0  # of deliveries, ever
         self._channel: Channel | None = None
         self._consuming: set[str] = set()  # queues; a consumer's tag is the name of its queue
@@ -95,22 +98,34 @@ class AmqpSubscription:
 
     async def pause(self) -> None:
         self._paused = True
-        with suppress(*FAILURES):  # a channel that breaks gives everything back by itself
-            async with asyncio.timeout(self._timeout_s), self._lock:
-                if self._channel is not None:
-                    await self._stop_consuming(self._channel)
+        async with self._on_the_wire() as channel:
+            if channel is not None:
+                await self._stop_consuming(channel)
 
     async def resume(self) -> None:
         self._paused = False
-        with suppress(*FAILURES):
-            async with asyncio.timeout(self._timeout_s), self._lock:
-                if self._channel is not None and not self._consuming:
-                    await self._start_consuming(self._channel)
+        async with self._on_the_wire() as channel:
+            if channel is not None and not self._consuming:
+                await self._start_consuming(channel)
 
     async def close(self) -> None:
         self._closed = True
         self._news.set()
         await end(self._life)
+        self._on_closed(self)
+
+    @asynccontextmanager
+    async def _on_the_wire(self) -> AsyncIterator[Channel | None]:
+        """Have the channel alone, for a while: one that fails or is stuck is left, and everything goes back with it.
+
+        On a connection that just ended the library waits for ever for its own writer, or cancels whoever waits.
+        """
+        try:
+            with translated("using a channel"):
+                async with asyncio.timeout(self._timeout_s), self._lock:
+                    yield self._channel
+        except BrokerUnavailable:
+            self._broken.set()
 
     # ── the life of the channel ─────────────────────────────────────────────────────────────────────────
 
@@ -249,9 +264,8 @@ class AmqpSubscription:
 
     async def _finish(self, deliveries: Iterable[Delivery], *, requeue: bool) -> None:
         tags = [delivery.tag for delivery in deliveries]
-        # The lock keeps the order on the wire: "all up to 5" after "all up to 8" would close the channel.
-        async with self._lock:
-            channel = self._channel
+        # One at a time keeps the order on the wire: "all up to 5" after "all up to 8" would close the channel.
+        async with self._on_the_wire() as channel:
             numbers = {
                 tag.number
                 for tag in tags
@@ -259,8 +273,7 @@ class AmqpSubscription:
             }
             if channel is None or not numbers:
                 return
-            with suppress(*FAILURES):  # the channel is gone, and everything unsettled with it
-                await self._finish_numbers(channel, numbers, requeue=requeue)
+            await self._finish_numbers(channel, numbers, requeue=requeue)
         self._news.set()
 
     async def _finish_numbers(self, channel: Channel, numbers: set[int], *, requeue: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 from weakref import WeakValueDictionary
 
@@ -24,7 +24,7 @@ class MemoryBroker:
 
     def __init__(self, node: MemoryNode | None = None) -> None:
         self.node = node or MemoryNode()
-        self._subscriptions: list[MemorySubscription] = []
+        self._subscriptions: dict[MemorySubscription, None] = {}
         self._closed = False
         self._unyielding = 0
 
@@ -57,8 +57,8 @@ class MemoryBroker:
         del lost
         self._check_open()
         declared = [self.node.declare(queue, self) for queue in queues]
-        subscription = MemorySubscription(self.node, declared, prefetch=prefetch)
-        self._subscriptions.append(subscription)
+        subscription = MemorySubscription(self.node, declared, prefetch=prefetch, closed=self._forget)
+        self._subscriptions[subscription] = None
         return subscription
 
     async def ready(self) -> bool:
@@ -73,9 +73,12 @@ class MemoryBroker:
     async def close(self) -> None:
         self._closed = True
         while self._subscriptions:
-            await self._subscriptions.pop().close()
+            await self._subscriptions.popitem()[0].close()
         for queue in self.node.owned_by(self):
             self.node.delete(queue)
+
+    def _forget(self, subscription: MemorySubscription) -> None:
+        self._subscriptions.pop(subscription, None)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -92,8 +95,17 @@ class MemoryBroker:
 class MemorySubscription:
     """A flow of deliveries from the queues of a `MemoryNode`."""
 
-    def __init__(self, node: MemoryNode, queues: Sequence[MemoryQueue], *, prefetch: int) -> None:
+    def __init__(
+        self,
+        node: MemoryNode,
+        queues: Sequence[MemoryQueue],
+        *,
+        prefetch: int,
+        closed: Callable[[MemorySubscription], object],
+    ) -> None:
+        """`closed` is told of its end."""
         self._node = node
+        self._on_closed = closed
         self._queues = queues
         self._prefetch = prefetch
         self._filled: dict[MemoryQueue, None] = {queue: None for queue in queues if len(queue)}
@@ -140,6 +152,7 @@ class MemorySubscription:
         if self._closed:
             return
         self._closed = True
+        self._on_closed(self)
         for queue in self._queues:
             queue.consumers.remove(self)
             queue.touch()

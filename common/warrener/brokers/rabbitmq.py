@@ -52,7 +52,7 @@ class RabbitMQ:
         )
         self._refusing = dict(REFUSING)
         self._alarm = Alarm(self._publishing.where)
-        self._subscriptions: list[AmqpSubscription] = []
+        self._subscriptions: dict[AmqpSubscription, None] = {}
         self._closed = False
         self._lives = [
             asyncio.create_task(self._publishing.run(), name=f"broker connection {name} publish"),
@@ -108,13 +108,13 @@ class RabbitMQ:
         self._check_open()
         queues = self._noted(queues)
         subscription = AmqpSubscription(
-            self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s, quorum=self._quorum, lost=lost
-        )
-        self._subscriptions.append(subscription)
+            self._consuming, queues, prefetch=prefetch, timeout_s=self._timeout_s, quorum=self._quorum, lost=lost,
+            closed=self._forget,
+        )  # fmt: skip
+        self._subscriptions[subscription] = None
         try:
             await subscription.started()
         except BaseException:
-            self._subscriptions.remove(subscription)
             await subscription.close()
             raise
         return subscription
@@ -137,8 +137,11 @@ class RabbitMQ:
     async def close(self) -> None:
         self._closed = True
         while self._subscriptions:
-            await self._subscriptions.pop().close()
+            await self._subscriptions.popitem()[0].close()
         await end(*self._lives)
+
+    def _forget(self, subscription: AmqpSubscription) -> None:
+        self._subscriptions.pop(subscription, None)
 
     def _noted(self, queues: Iterable[Queue]) -> list[Queue]:
         """Remember which of these refuse what they cannot hold: a refusal by the broker names no queue."""

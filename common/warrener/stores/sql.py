@@ -151,8 +151,8 @@ class PostgreSQL:
     def __init__(self, url: URL, *, connections: int = 4) -> None:
         self.where = f"the database {url.set(query={}).render_as_string(hide_password=True)}"
         parsed = url.set(drivername="postgresql+asyncpg")
-        self._engine = _postgresql_engine(parsed, connections, {})
-        self._applying = _postgresql_engine(parsed, 2, _KEYED, isolation_level="AUTOCOMMIT")
+        self._engine = _postgresql_engine(parsed, connections, {}, answer_s=_ANSWER_S)
+        self._applying = _postgresql_engine(parsed, 2, _KEYED, answer_s=_APPLY_ANSWER_S, isolation_level="AUTOCOMMIT")
         self._reading = asyncio.Lock()
 
     async def apply(self, read: Reading[T], before: Applied | None) -> T:
@@ -178,6 +178,11 @@ class PostgreSQL:
         await self._applying.dispose()
 
 
+_ANSWER_S = 60.0
+"""How long the answer to a statement may take; SQLAlchemy leaves a connection whose answer did not come."""
+_APPLY_ANSWER_S = 15.0
+"""The same for what a scheduler writes, which stands still meanwhile; migrations may take longer."""
+
 _SHORT = {"jit": "off", "max_parallel_workers_per_gather": "0"}
 """Statements are many and short: compiling one, or starting processes for it, takes longer than running it."""
 
@@ -192,7 +197,9 @@ _KEYED = {
 brings, and however many the statistics say that there are."""
 
 
-def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **options: Any) -> AsyncEngine:
+def _postgresql_engine(
+    url: URL, connections: int, settings: dict[str, str], *, answer_s: float, **options: Any
+) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=connections,
@@ -200,7 +207,7 @@ def _postgresql_engine(url: URL, connections: int, settings: dict[str, str], **o
         pool_timeout=10,
         connect_args={
             "timeout": 5,
-            "command_timeout": 60,
+            "command_timeout": answer_s,
             "prepared_statement_cache_size": 500,  # there are more statements than SQLAlchemy's default of 100
             "server_settings": {
                 "application_name": "warrener",

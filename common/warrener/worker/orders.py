@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -38,6 +39,10 @@ _TAKE_CALLS = 64
 _STOP_PULLING_S = 2.0
 _PATIENCE_CLAIMED_S = 0.05
 _PATIENCE_CALLS_S = 0.5
+_FOR_THE_HEAVY_S = 5.0
+_FIRST_REST_S = 5.0
+_LONGEST_REST_S = 12.0
+"""15 s with its spread: schedulers reckon with the slots of a worker that rests."""
 
 log = structlog.get_logger("warrener.worker")
 
@@ -75,6 +80,7 @@ class Intake:
         self._subscription: Subscription | None = None
         self._silences = 0
         self._resting = False
+        self._called = asyncio.Event()
 
     async def run(self, performing: Performing, subscribed: Callable[[], None]) -> None:
         """Take orders, for ever; a subscription that is lost for good is made anew."""
@@ -111,8 +117,13 @@ class Intake:
             self._silences = 0
         elif not self._resting:
             self._resting = True
+            self._called.clear()
             self._hold("silence")
             self._spawn(self._rest())
+
+    def again(self) -> None:
+        """Hear that somebody calls the roll, a scheduler that has just started perhaps: rest no longer."""
+        self._called.set()
 
     def _on_lost(self, queue: str) -> None:
         self._lost(queue.removeprefix(topology.orders("").name))
@@ -177,16 +188,32 @@ class Intake:
             async with asyncio.timeout(patience_s):
                 await self._slots.room.wait()
         except TimeoutError:
+            need = self._slots.needed
             await self._pause("full")
-            await self._slots.room.wait()
+            await self._wait_for_slots(need)
             await self._resume("full")
+
+    async def _wait_for_slots(self, need: int) -> None:
+        """Wait for as many as the order needs that goes back now and would be the first to come again; not for ever.
+
+        Another worker may take it, and what comes then may need less.
+        """
+        self._slots.expect(need)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FOR_THE_HEAVY_S):
+                await self._slots.room.wait()
+        self._slots.expect(1)
+        await self._slots.room.wait()
 
     async def _rest(self) -> None:
         self._silences += 1
         if self._silences == 1:
             log.warning("no scheduler answers claims; taking no orders for a while")
         await self._pause("silence")
-        await asyncio.sleep(backoff_s(self._silences, self._rng, first_s=5, longest_s=60))
+        rest_s = backoff_s(self._silences, self._rng, first_s=_FIRST_REST_S, longest_s=_LONGEST_REST_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(rest_s):
+                await self._called.wait()
         self._resting = False
         await self._resume("silence")
 

@@ -38,6 +38,8 @@ from warrener.worker.work import Work
 
 DEFAULT_LEASE_S = 30.0
 _LAST_WORDS_S = 3.0
+_AGAIN_S = 7.0
+"""When to cancel again what goes on: before Python 3.12, `asyncio.wait_for` may swallow the first time."""
 
 log = structlog.get_logger("warrener.worker")
 
@@ -162,7 +164,8 @@ class WorkerService:
                 await self._stopping.wait()
             finally:
                 # Also when cancelled: the children go on until they have said their last words.
-                await self._end(parts)
+                # A task of its own: in one that was cancelled, early Pythons 3.11 end no time-out as TimeoutError.
+                await asyncio.create_task(self._end(parts))
 
     async def _start(self) -> None:
         who = self.who
@@ -187,7 +190,7 @@ class WorkerService:
             control = topology.control(f"{who.name}.{who.boot}", "rollcall")
             parts.create_task(self._listen([control], self._on_control))
             parts.create_task(self._announce())
-            parts.create_task(self._intake.run(self._performing, self.up.set))
+            parts.create_task(_unending(self._intake.run(self._performing, self.up.set)))
 
     async def _announce(self) -> None:
         """Send heartbeats for ever, once there are queues for what they cause."""
@@ -210,7 +213,7 @@ class WorkerService:
             while self._spawned:
                 for task in self._spawned:
                     task.cancel()
-                await asyncio.wait(self._spawned)
+                await asyncio.wait(self._spawned, timeout=_AGAIN_S)
                 self._spawned = {task for task in self._spawned if not task.done()}
             await self._intake.close()
         log.info("worker stopped", worker=self.who.name)
@@ -273,6 +276,7 @@ class WorkerService:
         else:
             self._leases.answer_roll_call()
             self._asking.again()
+            self._intake.again()
             self._spooled.again()
 
     def _settled(self, work: Work) -> None:
@@ -289,3 +293,17 @@ class WorkerService:
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
         return task
+
+
+async def _unending(what: Coroutine[Any, Any, None]) -> None:
+    """Await what ends by cancellation only; raises when it ends by itself, also by a cancellation of its own making.
+
+    Its group would not mind, and the worker would beat on and take nothing.
+    """
+    task = asyncio.current_task()
+    try:
+        await what
+    except asyncio.CancelledError:
+        if task is None or task.cancelling():
+            raise
+    raise RuntimeError("the intake of orders ended by itself")

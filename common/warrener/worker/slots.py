@@ -29,7 +29,8 @@ class Slots:
         self.freed: Callable[[], None] = lambda: None
         """Called when slots become free."""
         self.room = asyncio.Event()
-        """Set while another order could start at once."""
+        """Set while another order could start at once: of one slot, or of what `expect` says."""
+        self._expected = 1
         self._waiting: dict[int, deque[Waiting]] = {priority: deque() for priority in range(MAX_PRIORITY, -1, -1)}
         self._wanted = 0
         """Slots that the waiting need together."""
@@ -88,6 +89,17 @@ class Slots:
         self.note_room()
         return list(bundles.values())
 
+    @property
+    def needed(self) -> int:
+        """How many slots the next of what waits needs; 1 when nothing does."""
+        line = next(filter(None, self._waiting.values()), None)
+        return self._need(line[0].order) if line else 1
+
+    def expect(self, need: int) -> None:
+        """Let `room` be that for an order of so many slots."""
+        self._expected = need
+        self.note_room()
+
     def close(self) -> None:
         """Let nothing start any more."""
         for line in self._waiting.values():
@@ -120,7 +132,7 @@ class Slots:
         self.note_room()
 
     def note_room(self) -> None:
-        if self.open > self._wanted:
+        if self.open >= self._wanted + self._expected:
             self.room.set()
         else:
             self.room.clear()

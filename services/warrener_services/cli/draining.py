@@ -9,10 +9,11 @@ import typer
 
 if TYPE_CHECKING:
     from warrener.client import Client
+    from warrener.views import WorkerView
 
 _PANEL = "Programs"
 _LOOK_EVERY_S = 0.5
-_OVER = ("drained", "silent", "gone")
+_OVER = ("drained", "gone")
 
 TheName = Annotated[str, typer.Argument(metavar="NAME", help="A worker's name, as `warrener workers` shows it.")]
 OfHost = Annotated[bool, typer.Option("--host", help="NAME is a host: all its workers, also those to come.")]
@@ -78,8 +79,14 @@ def _wait(client: Client, name: str, *, host: bool) -> None:
         busy = [one for one in there if one.state not in _OVER]
         if not busy:
             return
-        says = ", ".join(f"{one.name} has {one.attempts or 'something'} in hand" for one in busy)
+        says = ", ".join(map(_says, busy))
         if says != told:
             say_aside(f"waiting: {says}")
             told = says
         time.sleep(_LOOK_EVERY_S)
+
+
+def _says(worker: WorkerView) -> str:
+    if worker.state == "silent":
+        return f"{worker.name} is silent; what it runs is not known"
+    return f"{worker.name} has {worker.attempts or 'something'} in hand"
