@@ -162,10 +162,12 @@ class WorkerService:
             parts = [group.create_task(self._start())]
             try:
                 await self._stopping.wait()
-            finally:
-                # Also when cancelled: the children go on until they have said their last words.
+            except asyncio.CancelledError:
+                # Here, too, the children go on until they have said their last words.
                 # A task of its own: in one that was cancelled, early Pythons 3.11 end no time-out as TimeoutError.
                 await asyncio.create_task(self._end(parts))
+                raise
+            await self._end(parts)
 
     async def _start(self) -> None:
         who = self.who

@@ -27,6 +27,8 @@ class Kept(Mailbox):
 
 
 async def main(folder: str) -> None:
+    for name in ("cur", "new", "tmp"):  # a volume is there before its maildir is, and Mailbox makes none then
+        Path(folder, name).mkdir(exist_ok=True)
     box = Kept(folder)
     loop = asyncio.get_running_loop()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
