@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_the_stack_comes_up_and_loses_and_doubles_nothing_under_faults(stack: En
     up = _stack("up")
     assert up.returncode == 0, up.stdout + up.stderr
     assert "The stack is up" in up.stdout
+
+    token = (ROOT / ".warrener/stack/token").read_text().strip()
+    gateway = f"http://127.0.0.1:{os.environ['STACK_PORT']}"
+    asked = subprocess.run(
+        [sys.executable, "-m", "warrener_services.cli", "alerts", "test"],
+        env={**os.environ, "WARRENER_GATEWAY": gateway, "WARRENER_TOKEN": token},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert "Subject: [warrener] Test" in _stack("mail").stdout
 
     trial = _stack("test", "--short", "--no-build", "--seed", SEED)
     print(trial.stdout)  # noqa: T201 - worth having in the report
