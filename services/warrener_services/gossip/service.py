@@ -13,6 +13,7 @@ from random import Random
 
 import structlog
 
+from warrener import tags
 from warrener.broker import Broker, Subscription
 from warrener.errors import BrokerUnavailable, GossipUnavailable
 from warrener.gossip import Change, Gossip, Status
@@ -68,7 +69,8 @@ class GossipService:
     def addresses(self) -> Sequence[str]:
         """Return where living members are; who joins one of them joins the pool."""
         members = self._bulletin.picture.members.values()
-        return sorted(member.address for member in members if member.status is Status.ALIVE)
+        staying = (member for member in members if tags.ASKS not in member.tags)
+        return sorted(member.address for member in staying if member.status is Status.ALIVE)
 
     async def _hear_gossip(self) -> None:
         pauses = self._pauses()
