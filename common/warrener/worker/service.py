@@ -192,7 +192,7 @@ class WorkerService:
             control = topology.control(f"{who.name}.{who.boot}", "rollcall")
             parts.create_task(self._listen([control], self._on_control))
             parts.create_task(self._announce())
-            parts.create_task(_unending(self._intake.run(self._performing, self.up.set)))
+            parts.create_task(_unending(lambda: self._intake.run(self._performing, self.up.set)))
 
     async def _announce(self) -> None:
         """Send heartbeats for ever, once there are queues for what they cause."""
@@ -297,14 +297,14 @@ class WorkerService:
         return task
 
 
-async def _unending(what: Coroutine[Any, Any, None]) -> None:
-    """Await what ends by cancellation only; raises when it ends by itself, also by a cancellation of its own making.
+async def _unending(what: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do what ends by cancellation only; raises when it ends by itself, also by a cancellation of its own making.
 
     Its group would not mind, and the worker would beat on and take nothing.
     """
     task = asyncio.current_task()
     try:
-        await what
+        await what()
     except asyncio.CancelledError:
         if task is None or task.cancelling():
             raise
