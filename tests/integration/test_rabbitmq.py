@@ -141,8 +141,8 @@ async def test_a_frozen_broker_is_noticed_and_used_again_when_it_thaws(node, amq
         with pytest.raises(BrokerUnavailable, match="no answer in time"):
             await broker.publish(order("b"))
 
-        async def noticed() -> bool:
-            return not await broker.ready()
+        async def noticed() -> bool:  # by both of its connections, each for itself
+            return not (broker._publishing.up or broker._consuming.up)
 
         await until(noticed)
     finally:

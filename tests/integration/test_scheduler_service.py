@@ -357,7 +357,9 @@ async def test_a_scheduler_that_is_slow_to_begin_is_not_taken_for_dead(world: Wo
             await asyncio.sleep(3)  # three leases
             assert await owners() == {"one"}
             there.set()
-            await world.work("a")
+            async with asyncio.timeout(WITHIN_S):
+                while await owners() != {"one", "two"}:
+                    await asyncio.sleep(0.05)
 
 
 async def test_a_fenced_scheduler_begins_again_and_writes_nothing_meanwhile(world: World) -> None:
