@@ -156,10 +156,11 @@ async def test_a_fleet_outlives_an_alarm_and_loses_nothing(tmp_path: Path) -> No
                 assert (health.store, health.broker) == (True, False)
                 assert "is blocked: memory alarm (low on memory)" in health.broker_trouble
                 assert (await during[0].status()).state != "succeeded"
+                while "the broker is blocked" not in fleet.log_of("scheduler"):  # once it has something to send
+                    await asyncio.sleep(0.05)
             ends = [(await run.wait(30)).state for run in during]
             assert ends == ["succeeded", "failed"] * 5
             assert (await client.health()).broker
-        assert "the broker is blocked" in fleet.log_of("scheduler")
     finally:
         await asyncio.to_thread(fleet.__exit__, None, None, None)
 
