@@ -64,7 +64,7 @@ async def test_a_crash_there_loses_and_doubles_nothing(point: str, place: FleetP
         if point == "worker.parked":
             await publish_rubbish(place)
         if point == "scheduler.leaving":  # a second scheduler gets its share, of one that has all by then
-            await traffic.one(next(load))
+            await traffic.one(next(load), "broker")  # which a scheduler answers, the gateway would by itself
             await asyncio.to_thread(fleet.start, "scheduler@2")
         async with asyncio.TaskGroup() as tasks:
             sent = 0
