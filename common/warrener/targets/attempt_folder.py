@@ -151,7 +151,7 @@ def settle(folder: Path, process: Process) -> Ended:
     ended = read_end(folder)
     if ended is not None:
         return ended
-    end_leftovers(process, b"WARRENER_OUTPUT=" + os.fsencode(folder / OUTPUT))
+    _end_leftovers(folder, process)
     if process.pid == 0:
         return Ended(-signal.SIGKILL, 0.0, error="it was never started, and will not be")
     log = end_of(folder / "runner.log")
@@ -164,6 +164,11 @@ def settle(folder: Path, process: Process) -> Ended:
     )
 
 
+def _end_leftovers(folder: Path, process: Process) -> None:
+    """End what a runner that is gone has left of its command."""
+    end_leftovers(process, b"WARRENER_OUTPUT=" + os.fsencode(folder / OUTPUT))
+
+
 def is_lost(folder: Path) -> bool:
     """Tell whether a runner died without a word; then end what is left of its command."""
     record = _read_record(folder)
@@ -171,7 +176,7 @@ def is_lost(folder: Path) -> bool:
         return False  # nothing was begun
     if lives(record) or read_end(folder) is not None:
         return False
-    end_leftovers(record, b"WARRENER_OUTPUT=" + os.fsencode(folder / OUTPUT))
+    _end_leftovers(folder, record)
     return True
 
 
